@@ -1,0 +1,85 @@
+"""Random parameters, as KerasHub initialises them: the same seed gives the same bits on every machine.
+
+Only integers and the operations that IEEE 754 rounds correctly (+, −, ×, ÷) are used, and of NumPy's generators only
+the raw 64-bit output of PCG64, which NumPy promises never to change.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deberta_ref.config import Config
+from deberta_ref.params import Params, shapes
+from deberta_ref.precision import STORED, Array, known_dtype
+
+STDDEV = 0.02
+"""The deviation of the normal distribution, before it is cut: BERT's, and every DeBERTa's, choice."""
+
+CUT = 2.0
+"""Where the distribution is cut, in deviations."""
+
+HALF_MASS = float.fromhex("0x1.e8b4307d3627ap-2")
+"""Φ(2) − ½: the probability between the middle and the cut."""
+
+# Φ⁻¹(½ + q) = q · P(q²) / Q(q²) for |q| ≤ HALF_MASS, to a relative 4e-11: minimax quotient, lowest power first.
+P = (2.5066282747145125, -37.28418618890913, 216.9670964778909, -617.0394217911427, 864.7838630290214,
+     -511.3621890314817, 68.06166918832365)  # fmt: skip
+Q = (1.0, -15.921435793824914, 100.92732728619349, -321.4387642661912, 529.9327758379495, -410.5439685039131,
+     105.53976704713907)  # fmt: skip
+
+
+def init(config: Config, seed: int = 0, dtype: Any = "float32") -> Params:
+    """Random parameters: kernels and embeddings truncated normal, biases zero, scales one.
+
+    The normal distribution has mean 0 and deviation 0.02 and is cut at two deviations. Values are drawn in float64 and
+    rounded once to ``dtype`` ('float16', 'float32' or 'float64'), so float64 parameters round to the float32 ones.
+    Raises ValueError or TypeError for a seed that is not an integer of at least 0, or an unknown dtype.
+    """
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
+    kept = known_dtype(dtype, STORED)
+    stream = np.random.PCG64(_seed(seed))
+    arrays = {}
+    for name, shape in shapes(config).items():
+        if name.endswith(".bias"):
+            arrays[name] = np.zeros(shape, kept)
+        elif name.endswith(".scale"):
+            arrays[name] = np.ones(shape, kept)
+        else:
+            arrays[name] = np.empty(shape, kept)
+            flat = arrays[name].reshape(-1)
+            for start in range(0, flat.size, 1 << 16):  # a block stays in the cache
+                block = flat[start : start + (1 << 16)]
+                block[:] = truncated_normal(stream.random_raw(block.size))
+    return Params.from_arrays(config, arrays)
+
+
+def truncated_normal(raw: NDArray[np.uint64]) -> Array:
+    """Draws from the normal distribution of deviation STDDEV cut at CUT deviations, one for each 64 random bits."""
+    uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # the middles of 2**53 equal parts of (0, 1)
+    q = (2 * uniform - 1) * HALF_MASS
+    square = q * q
+    z = q * _polynomial(P, square) / _polynomial(Q, square)
+    return np.clip(z, -CUT, CUT) * STDDEV
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    value = np.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value *= x
+        value += coefficient
+    return value
+
+
+def _seed(seed: Any) -> int:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed must be an integer of at least 0; got {seed!r}.") from None
+    if value < 0:
+        raise ValueError(f"seed must be at least 0; got {value}.")
+    return value

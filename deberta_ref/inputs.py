@@ -1,0 +1,112 @@
+"""What comes in, checked once: token ids and padding mask -> the valid tokens, packed. Chapters 1 and 7 of spec/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deberta_ref.config import Config
+from deberta_ref.precision import Integers
+
+KEYS = ("token_ids", "padding_mask")
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One example that has valid tokens: where they stand among the packed ones, and at which positions."""
+
+    example: int  # b
+    tokens: slice  # of the N packed tokens
+    positions: slice | Integers  # of the T positions; a slice when no hole is between them
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The valid tokens of a batch, packed one example after another, and the way back."""
+
+    token_ids: Integers  # (N,)   PAD-ABSENT: only theirs
+    mask: NDArray[np.bool_]  # (B, T)
+    index: Integers  # (B, T): the packed token of each position; N, one past the last, where it is padded
+    sequences: tuple[Sequence, ...]
+
+    @property
+    def length(self) -> int:
+        """T, padding included."""
+        return int(self.mask.shape[1])
+
+
+def pack(inputs: Any, config: Config, *, allow_long: bool = False) -> Batch:
+    """The valid tokens of ``inputs``, a mapping of ``token_ids`` and ``padding_mask``, each (B, T), integers.
+
+    Booleans, any integer type and nested lists are served; nothing is changed in place. Raises ValueError, or TypeError
+    where a type is wrong, that names the entry and says what came and what is allowed.
+    """
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs must be a mapping with {' and '.join(KEYS)}; got {type(inputs).__name__}.")
+    faults = [f"{key} is missing" for key in KEYS if key not in inputs]
+    faults += [f"{key!r} is unknown" for key in inputs if key not in KEYS]
+    if faults:  # IN-KEYS
+        raise ValueError(f"inputs must have token_ids and padding_mask and nothing else; {' and '.join(faults)}.")
+    ids = _integers("token_ids", inputs["token_ids"])
+    mask = _integers("padding_mask", inputs["padding_mask"])
+    if mask.shape != ids.shape:  # IN-MASK
+        raise ValueError(f"padding_mask must have the shape of token_ids, {ids.shape}; got {mask.shape}.")
+    _check_length(ids.shape[1], config, allow_long=allow_long)
+    _check_range("token_ids", ids, 0, config.vocabulary_size - 1, "the vocabulary's")  # IN-IDS
+    _check_range("padding_mask", mask, 0, 1, "1 for a valid token and 0 for a padded one")  # IN-MASK
+    return _packed(ids.astype(np.intp), mask.astype(np.bool_))
+
+
+def _packed(ids: Integers, mask: NDArray[np.bool_]) -> Batch:
+    lengths = mask.sum(axis=1)
+    ends = lengths.cumsum()
+    index = np.where(mask, mask.cumsum().reshape(mask.shape) - 1, mask.sum())
+    sequences = tuple(
+        Sequence(b, slice(int(ends[b] - lengths[b]), int(ends[b])), _positions(mask[b]))
+        for b in range(len(mask))
+        if lengths[b]
+    )
+    return Batch(ids[mask], mask, index, sequences)
+
+
+def _positions(valid: NDArray[np.bool_]) -> slice | Integers:
+    positions = np.flatnonzero(valid)
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if last - first + 1 == positions.size else positions
+
+
+def _check_length(length: int, config: Config, *, allow_long: bool) -> None:
+    most = config.max_sequence_length
+    if length < 1:  # IN-LENGTH
+        raise ValueError(f"token_ids must have at least one position: T from 1 to {most}; got T = 0.")
+    if length > most and not allow_long:  # IN-LENGTH, REL-LONG
+        raise ValueError(
+            f"token_ids may have up to max_sequence_length = {most} positions; got T = {length}: cut the text, or "
+            f"allow_long=True to go beyond what the model was trained for."
+        )
+
+
+def _integers(name: str, value: Any) -> NDArray[Any]:
+    """``value`` as an array of rank 2 with an integer type, or of Python integers too large for one."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangle, (B, T); got rows of different lengths.") from None
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have 2 axes, (B, T); got {array.ndim}, of shape {array.shape}.")
+    if array.dtype.kind == "b" or (array.size == 0 and not isinstance(value, np.ndarray)):
+        return array.astype(np.intp)  # an empty list has no type of its own
+    if array.dtype.kind in "iu" or (array.dtype.kind == "O" and all(isinstance(v, int) for v in array.flat)):
+        return array
+    raise TypeError(f"{name} must be integers; got {array.dtype}: cast it to int32.")
+
+
+def _check_range(name: str, array: NDArray[Any], least: int, most: int, meaning: str) -> None:
+    outside = (array < least) | (array > most)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"{name} must be in {least} … {most}, {meaning}; got {array[place]} at {list(place)}.")

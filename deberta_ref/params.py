@@ -1,0 +1,174 @@
+"""The parameters of a model: named, shaped, checked, frozen. Chapters 2 to 5 of spec/ say what each one is for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deberta_ref.precision import STORED, Array, DType, known_dtype
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from deberta_ref.config import Config
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A linear map from ``in`` to ``out`` features, laid out as every PyTorch checkpoint has it."""
+
+    weight: Array  # (out, in)
+    bias: Array  # (out,)
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The learned part of a layer normalisation over D features."""
+
+    scale: Array  # (D,)
+    bias: Array  # (D,)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One encoder layer, in the order in which it computes."""
+
+    query: Linear  # D -> D
+    key: Linear  # D -> D
+    value: Linear  # D -> D
+    attention_output: Linear  # D -> D
+    attention_norm: Norm
+    up: Linear  # D -> F
+    down: Linear  # F -> D
+    feedforward_norm: Norm
+
+
+@dataclass(frozen=True, eq=False)
+class Params:
+    """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``."""
+
+    config: Config
+    token_embedding: Array  # (V, D)
+    embeddings_norm: Norm
+    relative_embedding: Array  # (R, D)
+    relative_norm: Norm
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def from_arrays(cls, config: Config, arrays: Mapping[str, Any]) -> Params:
+        """Parameters from arrays by the names of ``shapes(config)``, not copied, of float16, float32 or float64.
+
+        Raises ValueError that lists every name that is missing, unknown or of the wrong shape; TypeError for values
+        that are not floating-point numbers.
+        """
+        wanted = shapes(config)
+        checked = _checked(wanted, arrays)
+
+        def linear(name: str) -> Linear:
+            return Linear(checked[f"{name}.weight"], checked[f"{name}.bias"])
+
+        def norm(name: str) -> Norm:
+            return Norm(checked[f"{name}.scale"], checked[f"{name}.bias"])
+
+        def layer(name: str) -> Layer:
+            return Layer(
+                query=linear(f"{name}.query"),
+                key=linear(f"{name}.key"),
+                value=linear(f"{name}.value"),
+                attention_output=linear(f"{name}.attention_output"),
+                attention_norm=norm(f"{name}.attention_norm"),
+                up=linear(f"{name}.up"),
+                down=linear(f"{name}.down"),
+                feedforward_norm=norm(f"{name}.feedforward_norm"),
+            )
+
+        return cls(
+            config=config,
+            token_embedding=checked["token_embedding"],
+            embeddings_norm=norm("embeddings_norm"),
+            relative_embedding=checked["relative_embedding"],
+            relative_norm=norm("relative_norm"),
+            layers=tuple(layer(f"layers.{n}") for n in range(config.num_layers)),
+        )
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array by its dotted name, in the order of ``shapes(config)``; nothing is copied."""
+        found: dict[str, Array] = {}
+        for name in shapes(self.config):
+            value: Any = self
+            for part in name.split("."):
+                value = value[int(part)] if part.isdecimal() else getattr(value, part)
+            found[name] = value
+        return found
+
+    @property
+    def num_params(self) -> int:
+        """The number of parameters."""
+        return num_params(self.config)
+
+    @property
+    def dtype(self) -> DType:
+        """The widest type that any of the parameters is kept in."""
+        return np.result_type(*{array.dtype for array in self.arrays().values()})
+
+    def astype(self, dtype: Any) -> Params:
+        """The same parameters, kept in another type: 'float16', 'float32' or 'float64'."""
+        kept = known_dtype(dtype, STORED)
+        arrays = {name: array.astype(kept, copy=False) for name, array in self.arrays().items()}
+        return Params.from_arrays(self.config, arrays)
+
+    def save(self, directory: str | PathLike[str]) -> None:
+        """Write ``directory`` in the Hugging Face layout, config.json and model.safetensors, in the kept types."""
+        from deberta_ref.checkpoints import huggingface  # noqa: PLC0415 - the layouts know Params, not the reverse
+
+        huggingface.write(self, directory)
+
+
+def shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by its dotted name in ``Params``, in the order in which they are met."""
+    D, F = config.hidden_dim, config.intermediate_dim
+
+    def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+    def norm(name: str) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.scale": (D,), f"{name}.bias": (D,)}
+
+    found: dict[str, tuple[int, ...]] = {"token_embedding": (config.vocabulary_size, D), **norm("embeddings_norm")}
+    found |= {"relative_embedding": (config.num_relative, D), **norm("relative_norm")}
+    for n in range(config.num_layers):
+        for name in ("query", "key", "value", "attention_output"):
+            found |= linear(f"layers.{n}.{name}", D, D)
+        found |= norm(f"layers.{n}.attention_norm")
+        found |= linear(f"layers.{n}.up", F, D)
+        found |= linear(f"layers.{n}.down", D, F)
+        found |= norm(f"layers.{n}.feedforward_norm")
+    return found
+
+
+def num_params(config: Config) -> int:
+    """The number of parameters of a model of these sizes."""
+    return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Read-only views of the arrays, every name present and every shape and type right."""
+    faults = [f"{name} is missing, of shape {shape}" for name, shape in wanted.items() if name not in arrays]
+    faults += [f"{name} is unknown" for name in arrays if name not in wanted]
+    checked = {}
+    for name in wanted.keys() & arrays.keys():
+        array = np.asarray(arrays[name])
+        if array.shape != wanted[name]:
+            faults.append(f"{name} has shape {array.shape} instead of {wanted[name]}")
+        elif array.dtype.name not in STORED:
+            raise TypeError(f"{name} must be of {', '.join(STORED)}; got {array.dtype}.")
+        view = array.view()
+        view.flags.writeable = False
+        checked[name] = view
+    if faults:
+        raise ValueError(f"These parameters do not fit the configuration: {'; '.join(sorted(faults))}.")
+    return checked

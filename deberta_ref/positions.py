@@ -1,0 +1,57 @@
+"""Distance -> bucket -> row: which relative embedding stands for a pair of tokens. Chapter 3 of spec/.
+
+Integers only. Written with logarithms, as the ports write it, a bucket depends on how they are rounded; the same
+inequality between powers of integers has one answer.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from deberta_ref.config import Config
+from deberta_ref.precision import Integers
+
+
+def relative_row(length: int, config: Config) -> Integers:
+    """The row of the relative embeddings for every pair of positions (i, j): (T, T), values in 0 … R − 1.
+
+    Raises ValueError where a distance below ``length`` has no bucket (REL-LONG).
+    """
+    position = np.arange(length)
+    distance = position[:, None] - position[None, :]  # (T, T)   REL-DISTANCE: query minus key
+    magnitude = np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length), np.intp)  # (T,)
+    bucket = np.sign(distance) * magnitude[abs(distance)]  # (T, T)   REL-BUCKET: odd in the distance
+    row: Integers = np.clip(bucket + config.bucket_size, 0, config.num_relative - 1)  # (T, T)   REL-ROW, REL-LONG
+    return row
+
+
+def bucket(distance: int, config: Config) -> int:
+    """The signed bucket of one distance (i − j): the distance itself when near, logarithmic when far.
+
+    Raises ValueError where the distance has no bucket (REL-LONG).
+    """
+    magnitude = _magnitudes(abs(distance) + 1, config.bucket_size, config.max_sequence_length)[-1]
+    return magnitude if distance >= 0 else -magnitude
+
+
+@lru_cache(maxsize=64)
+def _magnitudes(count: int, bucket_size: int, max_sequence_length: int) -> tuple[int, ...]:
+    """The bucket of each of the distances 0, 1, …, count − 1."""
+    m, M = bucket_size // 2, max_sequence_length
+    if count - 1 > m >= M - 1:
+        raise ValueError(
+            f"A distance over {m} (bucket_size // 2) has a bucket only if max_sequence_length − 1 is over {m} too; "
+            f"got max_sequence_length {M} and distance {count - 1}: shorten the sequence to {m + 1} tokens."
+        )
+    found = []
+    t = 0
+    for distance in range(count):
+        if distance <= m:
+            found.append(distance)  # REL-BUCKET: one bucket a distance
+        else:
+            while distance ** (m - 1) * m**t > (M - 1) ** t * m ** (m - 1):  # (distance/m)^(m−1) > ((M−1)/m)^t
+                t += 1  # never less than at the distance before
+            found.append(m + t)  # REL-BUCKET: the least t for which the inequality fails
+    return tuple(found)

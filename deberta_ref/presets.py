@@ -1,0 +1,55 @@
+"""The five published models: their sizes, and where their weights live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from deberta_ref.config import Config
+from deberta_ref.params import num_params
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published model: its sizes, one sentence on it, and its repository on the Hugging Face hub."""
+
+    config: Config
+    description: str
+    huggingface: str
+
+    @property
+    def num_params(self) -> int:
+        """The number of parameters, counted from the shapes."""
+        return num_params(self.config)
+
+
+presets: Mapping[str, Preset] = MappingProxyType(
+    {
+        "deberta_v3_extra_small_en": Preset(
+            Config(128100, num_layers=12, num_heads=6, hidden_dim=384, intermediate_dim=1536),
+            "12 layers of width 384, English text in its own case.",
+            "microsoft/deberta-v3-xsmall",
+        ),
+        "deberta_v3_small_en": Preset(
+            Config(128100, num_layers=6, num_heads=12, hidden_dim=768, intermediate_dim=3072),
+            "6 layers of width 768, English text in its own case.",
+            "microsoft/deberta-v3-small",
+        ),
+        "deberta_v3_base_en": Preset(
+            Config(128100, num_layers=12, num_heads=12, hidden_dim=768, intermediate_dim=3072),
+            "12 layers of width 768, English text in its own case.",
+            "microsoft/deberta-v3-base",
+        ),
+        "deberta_v3_large_en": Preset(
+            Config(128100, num_layers=24, num_heads=16, hidden_dim=1024, intermediate_dim=4096),
+            "24 layers of width 1024, English text in its own case.",
+            "microsoft/deberta-v3-large",
+        ),
+        "deberta_v3_base_multi": Preset(
+            Config(251000, num_layers=12, num_heads=12, hidden_dim=768, intermediate_dim=3072),
+            "12 layers of width 768, text in about a hundred languages.",
+            "microsoft/mdeberta-v3-base",
+        ),
+    }
+)

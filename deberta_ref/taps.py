@@ -1,0 +1,89 @@
+"""The intermediate values of a forward pass, by name. Chapter 9 of spec/, clause VEC-TAPS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deberta_ref.config import Config
+from deberta_ref.inputs import Batch, pack
+from deberta_ref.model import encode
+from deberta_ref.params import Params
+from deberta_ref.precision import Array, DType, compute_dtype
+
+FIRST = {"embeddings": "BTD", "relative_embeddings": "RD", "relative_row": "TT"}
+"""The taps before the layers, in order, with their axes."""
+
+LAYER = {
+    "attention.query": "BHTd",
+    "attention.key": "BHTd",
+    "attention.value": "BHTd",
+    "attention.relative_query": "HRd",
+    "attention.relative_key": "HRd",
+    "attention.c2c": "BHTT",
+    "attention.c2p": "BHTT",
+    "attention.p2c": "BHTT",
+    "attention.scores": "BHTT",
+    "attention.probs": "BHTT",
+    "attention.context": "BTD",
+    "attention.output": "BTD",
+    "feedforward.inner": "BTF",
+    "output": "BTD",
+}
+"""The taps of each layer, in order, with their axes; their names begin with ``layers.n.``."""
+
+LAST = {"output": "BTD"}
+"""The tap after the layers."""
+
+
+def tap_axes(config: Config) -> dict[str, str]:
+    """The axes of every tap by its name, in the order of the computation: a letter an axis, as in chapter 0."""
+    layers = {f"layers.{n}.{name}": axes for n in range(config.num_layers) for name, axes in LAYER.items()}
+    return {**FIRST, **layers, **LAST}
+
+
+def trace(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = False) -> dict[str, Any]:
+    """Every tap of the specification, name -> array, in the order of the computation.
+
+    The arguments are those of ``forward``, and ``output`` equals its result bit for bit. Every other tap has zeros
+    where a token, or a token of a pair, is padded. ``relative_row`` is of integers, everything else of ``dtype``.
+    """
+    batch = pack(inputs, params.config, allow_long=allow_long)
+    recorder = _Recorder(params.config, batch, compute_dtype(dtype, params.dtype))
+    encode(params, batch, recorder.dtype, tap=recorder)
+    return recorder.taps
+
+
+class _Recorder:
+    """Lays out what ``encode`` hands over: packed tokens back to their examples and positions."""
+
+    def __init__(self, config: Config, batch: Batch, dtype: DType) -> None:
+        B, T = batch.mask.shape
+        sizes = {"B": B, "T": T, "D": config.hidden_dim, "H": config.num_heads, "d": config.head_dim}
+        sizes |= {"R": config.num_relative, "F": config.intermediate_dim}
+        self.dtype = dtype
+        self.batch = batch
+        self.axes = tap_axes(config)
+        self.taps: dict[str, Any] = {
+            name: np.zeros([sizes[axis] for axis in axes], np.intp if name == "relative_row" else dtype)
+            for name, axes in self.axes.items()
+        }
+        self.seen = dict.fromkeys(self.axes, 0)  # sequences so far, for the taps of pairs
+
+    def __call__(self, name: str, value: Array) -> None:
+        batch, laid_out = self.batch, self.taps[name]
+        match self.axes[name]:
+            case "BTD" | "BTF" if name == "output":
+                laid_out[...] = value[batch.index]
+            case "BTD" | "BTF":
+                laid_out[batch.mask] = value[:-1]
+            case "BHTd":
+                laid_out.swapaxes(1, 2)[batch.mask] = value[:, :-1].swapaxes(0, 1)
+            case "BHTT":
+                sequence = batch.sequences[self.seen[name]]
+                positions = np.arange(batch.length)[sequence.positions]
+                laid_out[sequence.example][:, positions[:, None], positions] = value
+                self.seen[name] += 1
+            case _:
+                laid_out[...] = value

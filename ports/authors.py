@@ -1,0 +1,44 @@
+"""The authors' own package (PyPI ``deberta`` 0.1.12) as a port: load(checkpoint_dir) -> run.
+
+The package is of 2021: it imports ``Sequence`` from where Python no longer has it and asks NumPy for ``numpy.int``.
+Both are put back before it is imported. Install it with ``pip install --no-deps deberta==0.1.12``.
+"""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+
+def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
+    """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D)."""
+    package = _package()
+    entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
+    entries["padding_idx"] = entries.pop("pad_token_id", 0)
+    model = package.DeBERTa(package.config.ModelConfig.from_dict(entries)).to(getattr(torch, dtype)).eval()
+    tensors = load_file(Path(checkpoint_dir) / "model.safetensors")
+    model.load_state_dict(
+        {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()}
+    )  # strict: every name must be there, and no other
+
+    @torch.no_grad()
+    def run(inputs: dict[str, Any]) -> Any:
+        ids, mask = (torch.as_tensor(inputs[name]).long() for name in ("token_ids", "padding_mask"))
+        return model(ids, attention_mask=mask)[-1].numpy()
+
+    return run
+
+
+def _package() -> Any:
+    collections.Sequence = collections.abc.Sequence  # type: ignore[attr-defined]
+    np.int = int  # type: ignore[attr-defined]  # noqa: NPY001 - what the package asks for
+    import DeBERTa.deberta  # noqa: PLC0415 - importable only after the two lines above
+
+    return DeBERTa.deberta
