@@ -31,11 +31,11 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if field.name != "dropout":
+            if field.name != "dropout":  # IN-CONFIG
                 least = 2 if field.name == "bucket_size" else 1
                 object.__setattr__(self, field.name, _size(field.name, getattr(self, field.name), least))
         object.__setattr__(self, "dropout", _probability("dropout", self.dropout))
-        if self.hidden_dim % self.num_heads:
+        if self.hidden_dim % self.num_heads:  # IN-CONFIG
             raise ValueError(
                 f"hidden_dim must be a multiple of num_heads, so that every head is as wide; got hidden_dim "
                 f"{self.hidden_dim} and num_heads {self.num_heads}."

@@ -43,6 +43,7 @@ FLOAT32_NODES_PER_UNIT = 256
 @np.errstate(over="ignore", under="ignore")
 def gelu(x: Array) -> Array:
     """X · Φ(x), element by element, in the type of ``x``, float32 or float64: any shape, the same shape."""
+    # GELU-ERF, GELU-ACCURACY
     evaluate = _gelu64 if x.dtype == np.float64 else _gelu32
     flat = np.ascontiguousarray(x).reshape(-1)
     result = np.empty_like(flat)
@@ -65,7 +66,7 @@ def _gelu64(x: Array) -> Array:
 
     scaled = bounded * G
     tail = np.ldexp(scaled + scaled * exp_minus_1, twos.astype(np.int32))  # x · Φ(−|x|), rounded once where subnormal
-    return np.where(x < 0, tail, x - tail)  # x · Φ(x) = x − x · Φ(−x)
+    return np.where(np.signbit(x), tail, x - tail)  # x · Φ(x) = x − x · Φ(−x)
 
 
 def _gelu32(x: Array) -> Array:

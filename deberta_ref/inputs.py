@@ -74,7 +74,7 @@ def _packed(ids: Integers, mask: NDArray[np.bool_]) -> Batch:
 
 
 def _positions(valid: NDArray[np.bool_]) -> slice | Integers:
-    positions = np.flatnonzero(valid)
+    positions = np.flatnonzero(valid)  # PAD-POSITIONS: as they were before the padding was left out
     first, last = int(positions[0]), int(positions[-1])
     return slice(first, last + 1) if last - first + 1 == positions.size else positions
 

@@ -30,8 +30,8 @@ def matmul(a: Array, b: Array) -> Array:
 @np.errstate(all="ignore")
 def linear(x: Array, p: Linear) -> Array:
     """X · weightᵀ + bias: (…, in) -> (…, out)."""
-    weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
-    return matmul(x, weight.T) + bias
+    weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
+    return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
 
 
 @np.errstate(all="ignore")
@@ -45,7 +45,8 @@ def layer_norm(x: Array, p: Norm) -> Array:
     centred = x - mean
     variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
     epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON
-    normalised = centred / np.sqrt(variance + epsilon)  # NORM-DEFINITION
+    deviation = np.maximum(np.sqrt(variance + epsilon), np.finfo(x.dtype).tiny)  # not 0 where a scaled epsilon is
+    normalised = centred / deviation  # NORM-DEFINITION
     scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
     result: Array = normalised * scale + bias
     return result
@@ -61,7 +62,7 @@ def softmax(x: Array) -> Array:
 
 def gather_rows(products: Array, row: Integers) -> Array:
     """For every pair (i, j) the product of token i with relative row[i, j]: (H, T, R) and (T, T) -> (H, T, T)."""
-    gathered: Array = np.take_along_axis(products, row[None], axis=-1)
+    gathered: Array = np.take_along_axis(products, row[None], axis=-1)  # ATT-C2P, ATT-P2C
     return gathered
 
 

@@ -33,7 +33,7 @@ def bucket(distance: int, config: Config) -> int:
     Raises ValueError where the distance has no bucket (REL-LONG).
     """
     magnitude = _magnitudes(abs(distance) + 1, config.bucket_size, config.max_sequence_length)[-1]
-    return magnitude if distance >= 0 else -magnitude
+    return magnitude if distance >= 0 else -magnitude  # REL-BUCKET
 
 
 @lru_cache(maxsize=64)

@@ -39,6 +39,7 @@ LAST = {"output": "BTD"}
 
 def tap_axes(config: Config) -> dict[str, str]:
     """The axes of every tap by its name, in the order of the computation: a letter an axis, as in chapter 0."""
+    # VEC-TAPS
     layers = {f"layers.{n}.{name}": axes for n in range(config.num_layers) for name, axes in LAYER.items()}
     return {**FIRST, **layers, **LAST}
 
@@ -51,7 +52,7 @@ def trace(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = 
     """
     batch = pack(inputs, params.config, allow_long=allow_long)
     recorder = _Recorder(params.config, batch, compute_dtype(dtype, params.dtype))
-    encode(params, batch, recorder.dtype, tap=recorder)
+    encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
     return recorder.taps
 
 
@@ -75,7 +76,7 @@ class _Recorder:
         batch, laid_out = self.batch, self.taps[name]
         match self.axes[name]:
             case "BTD" | "BTF" if name == "output":
-                laid_out[...] = value[batch.index]
+                laid_out[...] = value[batch.index]  # VEC-PADDED: as `forward` has it; the others keep their zeros
             case "BTD" | "BTF":
                 laid_out[batch.mask] = value[:-1]
             case "BHTd":

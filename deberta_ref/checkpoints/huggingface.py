@@ -11,6 +11,7 @@ import numpy as np
 
 from deberta_ref.checkpoints import safetensors_map
 from deberta_ref.config import Config
+from deberta_ref.files import replace
 from deberta_ref.ops import EPSILON
 from deberta_ref.params import Params, shapes
 
@@ -74,12 +75,12 @@ def tensor_name(name: str) -> str:
 
 def read(directory: Path) -> Params:
     """The parameters in ``directory``, mapped from its files."""
-    config = read_config(json.loads((directory / "config.json").read_text("utf-8")))
-    return from_tensors(config, safetensors_map.read(directory / WEIGHTS))
+    return from_tensors(read_config(directory), safetensors_map.read(directory / WEIGHTS))
 
 
-def read_config(entries: Mapping[str, Any]) -> Config:
-    """The sizes in a config.json."""
+def read_config(directory: Path) -> Config:
+    """The sizes in the config.json of ``directory``."""
+    entries = json.loads((directory / "config.json").read_text("utf-8"))
     missing = [name for name in SIZES.values() if name not in entries]
     if missing:
         raise ValueError(f"config.json must have {', '.join(SIZES.values())}; {', '.join(missing)} is missing.")
@@ -105,17 +106,7 @@ def write(params: Params, directory: str | os.PathLike[str]) -> None:
         **{name: getattr(params.config, field) for field, name in SIZES.items()},
     }
     tensors = {tensor_name(name): np.ascontiguousarray(array) for name, array in params.arrays().items()}
-    folder = Path(directory)
+    folder = Path(directory)  # VEC-FILES
     folder.mkdir(parents=True, exist_ok=True)
     replace(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
     replace(folder / "config.json", (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put ``content`` where ``path`` is, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""Run a port over directories of cases: each has config.json, model.safetensors and inputs.safetensors.
+
+    python ports/run.py PORT DIRECTORY [--dtype float64]
+
+PORT is the name of a file beside this one. The last hidden state of each case goes to PORT.safetensors, as ``output``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+
+def main() -> None:
+    """Run every case below DIRECTORY."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    port = importlib.import_module(options.port)
+    for inputs in sorted(options.directory.glob("*/inputs.safetensors")):
+        run = port.load(str(inputs.parent), dtype=options.dtype)
+        save_file({"output": run(load_file(inputs))}, inputs.with_name(f"{options.port}.safetensors"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The command line: what it prints and writes, and how it refuses."""
+
+import json
+import subprocess
+import sys
+
+import models
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from deberta_ref import forward, init, presets, trace
+from deberta_ref.cli import main
+
+clause = pytest.mark.clause
+
+CONFIG = models.SMALL
+
+
+@pytest.fixture
+def model(tmp_path):
+    models.random_params(CONFIG, np.random.default_rng(0), "float32").save(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_presets_prints_the_five_with_their_parameters(capsys):
+    assert run("presets") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert all(
+        f"{p.num_params:,}" in line and name in line
+        for line, (name, p) in zip(lines[1:], presets.items(), strict=False)
+    )
+
+
+def test_presets_prints_json(capsys):
+    assert run("presets", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["deberta_v3_large_en"]["num_params"] == 434_012_160
+    assert rows["deberta_v3_base_multi"]["vocabulary_size"] == 251_000
+
+
+def test_run_shows_the_first_numbers_of_every_valid_token(model, capsys):
+    assert run("run", "--model", model, "--ids", "1 5 9", "--ids", "2,4", "--first", 2, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    params = models.random_params(CONFIG, np.random.default_rng(0), "float32")
+    y = forward(params, {"token_ids": [[1, 5, 9], [2, 4, 0]], "padding_mask": [[1, 1, 1], [1, 1, 0]]})
+    assert shown["shape"] == [2, 3, 12]
+    assert shown["dtype"] == "float32"
+    assert [example["token_ids"] for example in shown["examples"]] == [[1, 5, 9], [2, 4]]
+    assert np.allclose(shown["examples"][1]["first_numbers"], y[1, :2, :2], rtol=1e-6)
+
+
+def test_run_prints_a_table_a_person_can_read(model, capsys):
+    assert run("run", "--model", model, "--ids", "1 5 9") == 0
+    out = capsys.readouterr().out
+    assert "example 0, 3 tokens:" in out
+    assert "float32 of shape (1, 3, 12)" in out
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npy"])
+def test_run_writes_the_whole_output(model, tmp_path, suffix):
+    out = tmp_path / f"y{suffix}"
+    assert run("run", "--model", model, "--ids", "1 5 9", "--dtype", "float64", "--out", out) == 0
+    y = np.load(out) if suffix == ".npy" else load_file(out)["output"]
+    params = models.random_params(CONFIG, np.random.default_rng(0), "float32")
+    assert (y == forward(params, models.inputs_of([[1, 5, 9]]), dtype="float64")).all()
+    assert [path.name for path in tmp_path.iterdir() if path.name != "model"] == [out.name]
+
+
+def test_run_takes_ids_from_files_of_three_kinds(model, tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("1 5 9\n2 4\n")
+    (tmp_path / "ids.json").write_text("[[1, 5, 9], [2, 4]]")
+    ids, mask = np.array([[1, 5, 9], [2, 4, 0]]), np.array([[1, 1, 1], [1, 1, 0]])
+    save_file({"token_ids": ids, "padding_mask": mask}, tmp_path / "ids.safetensors")
+    shown = []
+    for name in ("ids.txt", "ids.json", "ids.safetensors"):
+        assert run("run", "--model", model, "--ids-file", tmp_path / name, "--json") == 0
+        shown.append(json.loads(capsys.readouterr().out)["examples"])
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_run_of_many_examples_equals_each_alone(model, tmp_path, capsys):
+    rows = [[1 + n % 30] * (1 + n % 7) for n in range(21)]
+    (tmp_path / "ids.json").write_text(json.dumps(rows))
+    assert run("run", "--model", model, "--ids-file", tmp_path / "ids.json", "--out", tmp_path / "y.npy") == 0
+    y = np.load(tmp_path / "y.npy")
+    params = models.random_params(CONFIG, np.random.default_rng(0), "float32")
+    for b, row in enumerate(rows):
+        assert np.allclose(y[b, : len(row)], forward(params, models.inputs_of([row]))[0], rtol=0, atol=1e-4)
+    assert "shape (21, 7, 12)" in capsys.readouterr().out
+
+
+def test_run_with_random_parameters_needs_only_the_sizes(model, capsys):
+    assert run("run", "--model", model, "--random", "--seed", 3, "--ids", "1 2", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    y = forward(init(CONFIG, seed=3), models.inputs_of([[1, 2]]))
+    assert np.allclose(shown["examples"][0]["first_numbers"], y[0, :, :5], rtol=1e-6)
+
+
+@clause("VEC-FILES", "VEC-TAPS")
+def test_trace_writes_every_tap_and_the_inputs(model, tmp_path, capsys):
+    out = tmp_path / "taps.safetensors"
+    assert run("trace", "--model", model, "--ids", "1 5 9", "--ids", "2", "--out", out) == 0
+    written = load_file(out)
+    params = models.random_params(CONFIG, np.random.default_rng(0), "float32")
+    taps = trace(params, {"token_ids": [[1, 5, 9], [2, 0, 0]], "padding_mask": [[1, 1, 1], [1, 0, 0]]})
+    assert written.keys() == {*taps, "token_ids", "padding_mask"}
+    assert all((written[name] == tap).all() for name, tap in taps.items())
+    assert "layers.2.attention.p2c" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ids", "1 99"], "token_ids must be in 0 … 39, the vocabulary's; got 99 at [0, 1]"),
+        (["--ids", "1 x"], "Token ids must be integers with spaces or commas between them; got '1 x'"),
+        (["--ids", ""], "got T = 0"),
+        (["--ids", "1 " * 17], "up to max_sequence_length = 16 positions; got T = 17"),
+        (["--ids", "1", "--dtype", "float8"], "dtype must be 'float32' or 'float64'; got 'float8'"),
+        (["--ids", "1", "--out", "y.txt"], "--out must end in .safetensors or .npy; got 'y.txt'"),
+        (["--ids", "1", "--out", "nowhere/y.npy"], "'nowhere' does not"),
+        (["--ids-file", "nowhere.txt"], "No such file"),
+        (["--ids", "1", "--seed", "-1", "--random"], "seed must be at least 0; got -1"),
+    ],
+)
+def test_an_unusable_request_is_one_sentence_and_exit_code_2(model, capsys, arguments, words):
+    assert run("run", "--model", model, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("deberta-ref run: ")
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_one_bad_example_among_many_is_refused_before_any_is_computed(model, tmp_path, capsys, monkeypatch):
+    (tmp_path / "ids.json").write_text(json.dumps([[1]] * 20 + [[99]]))
+    monkeypatch.setattr("deberta_ref.cli.forward", lambda *_: pytest.fail("computed something"))
+    assert run("run", "--model", model, "--ids-file", tmp_path / "ids.json") == 2
+    assert "got 99 at [20, 0]" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_refused(capsys):
+    assert run("run", "--model", "nowhere", "--ids", "1") == 2
+    assert "got 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_early_is_no_error(model):
+    command = f"{sys.executable} -m deberta_ref.cli run --model {model} --ids '1 2 3' | true"
+    assert subprocess.run(command, shell=True, check=True, capture_output=True).stderr == b""  # noqa: S602

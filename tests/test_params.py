@@ -1,0 +1,156 @@
+"""Parameters: names, shapes, types, initialisation, saving."""
+
+import hashlib
+import json
+import statistics
+
+import models
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from deberta_ref import Config, Params, from_preset, init
+from deberta_ref.initialisation import HALF_MASS, truncated_normal
+from deberta_ref.params import shapes
+
+clause = pytest.mark.clause
+
+CONFIG = models.SMALL
+
+
+def test_every_array_has_a_field_and_counts():
+    params = init(CONFIG)
+    assert params.layers[2].down.weight.shape == (12, 20)
+    assert params.token_embedding.shape == (40, 12)
+    assert params.relative_embedding.shape == (16, 12)
+    assert params.num_params == sum(array.size for array in params.arrays().values())
+    assert {name: array.shape for name, array in params.arrays().items()} == shapes(CONFIG)
+
+
+def test_parameters_are_read_only_and_those_given_stay_writeable():
+    arrays = {name: array.copy() for name, array in init(CONFIG).arrays().items()}
+    params = Params.from_arrays(CONFIG, arrays)
+    with pytest.raises(ValueError, match="read-only"):
+        params.token_embedding[0, 0] = 1
+    arrays["token_embedding"][0, 0] = 1
+    with pytest.raises(AttributeError):
+        params.config = None
+
+
+def test_missing_unknown_and_misshapen_parameters_are_all_listed():
+    arrays = dict(init(CONFIG).arrays())
+    del arrays["layers.0.up.bias"]
+    arrays["layers.3.up.bias"] = np.zeros(20)
+    arrays["layers.1.up.weight"] = arrays["layers.1.up.weight"].T
+    with pytest.raises(ValueError, match="do not fit") as refusal:
+        Params.from_arrays(CONFIG, arrays)
+    for part in (
+        "layers.0.up.bias is missing",
+        "layers.3.up.bias is unknown",
+        "has shape (12, 20) instead of (20, 12)",
+    ):
+        assert part in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64", "object"])
+def test_parameters_that_are_no_floating_point_numbers_are_refused(dtype):
+    arrays = dict(init(CONFIG).arrays())
+    arrays["embeddings_norm.bias"] = np.zeros(12, dtype)
+    with pytest.raises(TypeError, match=r"embeddings_norm\.bias must be of float16, float32, float64; got"):
+        Params.from_arrays(CONFIG, arrays)
+
+
+def test_initial_values_are_truncated_normal_zero_and_one():
+    arrays = init(Config(3000, 1, 2, 64, 256), dtype="float64").arrays()
+    for name, array in arrays.items():
+        if name.endswith(".bias"):
+            assert (array == 0).all()
+        elif name.endswith(".scale"):
+            assert (array == 1).all()
+        else:
+            assert abs(array).max() <= 0.04
+            # The deviation of a normal distribution cut at two deviations is 0.8796 of the uncut one; 4096 draws or
+            # more estimate it to 1.5 %.
+            assert array.std() == pytest.approx(0.02 * 0.87962, rel=0.05)
+            assert abs(array.mean()) < 4 * 0.02 / array.size**0.5
+
+
+def test_draws_are_quantiles_of_the_cut_normal_distribution():
+    raw = np.linspace(0, 2**64 - 2**12, 1001).astype(np.uint64)
+    normal = statistics.NormalDist()
+    uniform = ((raw >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53
+    expected = [0.02 * normal.inv_cdf(0.5 + (2 * u - 1) * HALF_MASS) for u in uniform]
+    assert np.allclose(truncated_normal(raw), expected, rtol=1e-9, atol=1e-15)
+    assert pytest.approx(normal.cdf(2) - 0.5, rel=1e-15) == HALF_MASS
+
+
+def test_the_same_seed_gives_the_same_bits_everywhere():
+    digest = hashlib.sha256()
+    for array in init(CONFIG, seed=7).arrays().values():
+        digest.update(array.astype("<f4").tobytes())
+    assert digest.hexdigest() == "61883ca7c9ed8d59bdefdf81bdd51eab85bd5b7b1705a449971ab28af4eca42c"
+
+
+def test_seeds_differ_and_float64_rounds_to_float32():
+    one, other = init(CONFIG, seed=1), init(CONFIG, seed=2)
+    assert (one.token_embedding != other.token_embedding).any()
+    wide = init(CONFIG, seed=1, dtype="float64")
+    for name, array in one.arrays().items():
+        assert array.dtype == np.float32
+        assert (wide.arrays()[name].astype(np.float32) == array).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"seed": -1}, ValueError, "seed must be at least 0; got -1"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer"),
+        ({"dtype": "bfloat16"}, ValueError, "'float16' or 'float32' or 'float64'; got 'bfloat16'"),
+        ({"dtype": "int8"}, ValueError, "got 'int8'"),
+        ({"dtype": 3}, TypeError, "got 3"),
+    ],
+)
+def test_unusable_arguments_of_init_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        init(CONFIG, **arguments)
+    with pytest.raises(TypeError, match=r"must be a deberta_ref\.Config"):
+        init({"num_layers": 1})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_saved_parameters_come_back_bit_for_bit(tmp_path, dtype):
+    params = models.random_params(CONFIG, np.random.default_rng(0), dtype)
+    params.save(tmp_path / "new" / "model")
+    read = from_preset(str(tmp_path / "new" / "model"))
+    assert read.config == CONFIG
+    assert read.dtype == dtype
+    for name, array in params.arrays().items():
+        assert (read.arrays()[name] == array).all()
+
+
+@clause("VEC-FILES")
+def test_a_saved_directory_has_the_hugging_face_layout(tmp_path):
+    init(CONFIG).save(tmp_path)
+    entries = json.loads((tmp_path / "config.json").read_text())
+    assert entries["model_type"] == "deberta-v2"
+    assert (entries["position_buckets"], entries["max_position_embeddings"]) == (8, 16)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors["encoder.layer.2.attention.self.query_proj.weight"].shape == (12, 12)
+    assert tensors["encoder.rel_embeddings.weight"].shape == (16, 12)
+    assert len(tensors) == len(shapes(CONFIG))
+
+
+def test_saving_again_replaces_the_files_and_leaves_no_others(tmp_path):
+    init(CONFIG, seed=1).save(tmp_path)
+    opened = from_preset(str(tmp_path))
+    before = opened.token_embedding.copy()
+    init(CONFIG, seed=2).save(tmp_path)
+    assert (opened.token_embedding == before).all()  # still mapped from the file that was replaced
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_astype_casts_every_parameter():
+    params = init(CONFIG).astype("float16")
+    assert {array.dtype for array in params.arrays().values()} == {np.dtype("float16")}
+    with pytest.raises(ValueError, match="got 'int32'"):
+        params.astype("int32")
