@@ -7,6 +7,7 @@ from deberta_ref.model import forward
 from deberta_ref.params import Params
 from deberta_ref.presets import Preset, presets
 from deberta_ref.taps import trace
+from deberta_ref.tokenizer import Tokenizer
 
-__all__ = ["Config", "Params", "Preset", "forward", "from_preset", "init", "presets", "trace"]
+__all__ = ["Config", "Params", "Preset", "Tokenizer", "forward", "from_preset", "init", "presets", "trace"]
 __version__ = "0.1.0"

@@ -47,7 +47,7 @@ class Layer:
     feedforward_norm: Norm
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Params:
     """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``."""
 
@@ -105,6 +105,9 @@ class Params:
             found[name] = value
         return found
 
+    def __repr__(self) -> str:
+        return f"<Params: {self.num_params:,} numbers, {self.dtype}, {self.config}>"
+
     @property
     def num_params(self) -> int:
         """The number of parameters."""
@@ -118,7 +121,11 @@ class Params:
     def astype(self, dtype: Any) -> Params:
         """The same parameters, kept in another type: 'float16', 'float32' or 'float64'."""
         kept = known_dtype(dtype, STORED)
-        arrays = {name: array.astype(kept, copy=False) for name, array in self.arrays().items()}
+        with np.errstate(over="raise", under="ignore"):
+            try:
+                arrays = {name: array.astype(kept, copy=False) for name, array in self.arrays().items()}
+            except FloatingPointError:
+                raise ValueError(f"These parameters are too large for {kept}; the widest is float64.") from None
         return Params.from_arrays(self.config, arrays)
 
     def save(self, directory: str | PathLike[str]) -> None:
@@ -157,18 +164,25 @@ def num_params(config: Config) -> int:
 
 def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:
     """Read-only views of the arrays, every name present and every shape and type right."""
-    faults = [f"{name} is missing, of shape {shape}" for name, shape in wanted.items() if name not in arrays]
-    faults += [f"{name} is unknown" for name in arrays if name not in wanted]
-    checked = {}
-    for name in wanted.keys() & arrays.keys():
-        array = np.asarray(arrays[name])
-        if array.shape != wanted[name]:
-            faults.append(f"{name} has shape {array.shape} instead of {wanted[name]}")
-        elif array.dtype.name not in STORED:
+    given = {name: np.asarray(array) for name, array in arrays.items()}
+    if faults := misfits(wanted, {name: array.shape for name, array in given.items()}):
+        raise ValueError(f"These parameters do not fit the configuration: {'; '.join(faults)}.")
+    for name, array in given.items():
+        if array.dtype.name not in STORED:
             raise TypeError(f"{name} must be of {', '.join(STORED)}; got {array.dtype}.")
-        view = array.view()
+    checked = {name: array.view() for name, array in given.items()}
+    for view in checked.values():
         view.flags.writeable = False
-        checked[name] = view
-    if faults:
-        raise ValueError(f"These parameters do not fit the configuration: {'; '.join(sorted(faults))}.")
     return checked
+
+
+def misfits(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """One phrase for every name that is missing, unknown, or has another shape than the wanted one."""
+    faults = [f"{name} is missing, of shape {shape}" for name, shape in wanted.items() if name not in found]
+    for name, shape in found.items():
+        if name not in wanted:
+            faults.append(f"{name} is unknown, of shape {shape}")
+        elif shape != wanted[name]:
+            fault = "is transposed, with" if shape == wanted[name][::-1] else "has"
+            faults.append(f"{name} {fault} shape {shape} instead of {wanted[name]}")
+    return sorted(faults)

@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D)."""
-    package = _package()
+    deberta = package()
     entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
     entries["padding_idx"] = entries.pop("pad_token_id", 0)
-    model = package.DeBERTa(package.config.ModelConfig.from_dict(entries)).to(getattr(torch, dtype)).eval()
+    model = deberta.DeBERTa(deberta.config.ModelConfig.from_dict(entries)).to(getattr(torch, dtype)).eval()
     tensors = load_file(Path(checkpoint_dir) / "model.safetensors")
     model.load_state_dict(
         {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()}
@@ -36,7 +36,8 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     return run
 
 
-def _package() -> Any:
+def package() -> Any:
+    """``DeBERTa.deberta``, imported as on the Python of its time."""
     collections.Sequence = collections.abc.Sequence  # type: ignore[attr-defined]
     np.int = int  # type: ignore[attr-defined]  # noqa: NPY001 - what the package asks for
     import DeBERTa.deberta  # noqa: PLC0415 - importable only after the two lines above

@@ -47,7 +47,7 @@ def test_missing_unknown_and_misshapen_parameters_are_all_listed():
     for part in (
         "layers.0.up.bias is missing",
         "layers.3.up.bias is unknown",
-        "has shape (12, 20) instead of (20, 12)",
+        "layers.1.up.weight is transposed, with shape (12, 20)",
     ):
         assert part in str(refusal.value)
 
@@ -154,3 +154,6 @@ def test_astype_casts_every_parameter():
     assert {array.dtype for array in params.arrays().values()} == {np.dtype("float16")}
     with pytest.raises(ValueError, match="got 'int32'"):
         params.astype("int32")
+    arrays = dict(params.arrays()) | {"embeddings_norm.bias": np.full(12, 1e30)}
+    with pytest.raises(ValueError, match="too large for float16"):
+        Params.from_arrays(CONFIG, arrays).astype("float16")

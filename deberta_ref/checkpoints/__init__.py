@@ -1,42 +1,75 @@
-"""Where parameters come from: a handle -> a directory -> its layout -> ``Params``."""
+"""Where parameters come from: a handle -> a directory -> its layout -> ``Params``; and from one layout to another."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from deberta_ref.checkpoints import huggingface
+from deberta_ref.checkpoints import authors, hub, huggingface, keras
 from deberta_ref.config import Config
 from deberta_ref.initialisation import init
 from deberta_ref.params import Params
 from deberta_ref.presets import presets
 
+DEMO = "deberta_v3_demo_en"
+"""The small trained checkpoint that comes with the package."""
 
-def from_preset(handle: str, load_weights: bool = True, dtype: Any = None) -> Params:
-    """The parameters that ``handle`` names: a directory in the Hugging Face layout.
+Handle = str | os.PathLike[str]
 
-    With ``load_weights=False``, random parameters (``init``, seed 0) in the sizes that it names, which may then also be
-    the name of a preset. ``dtype`` casts; by default parameters stay in the type that they are kept in.
+
+def from_preset(
+    handle: Handle, load_weights: bool = True, dtype: Any = None, *, allow_nonfinite: bool = False
+) -> Params:
+    """The parameters that ``handle`` names, mapped from the disk where their layout allows it.
+
+    ``handle`` is a directory; ``hf://org/name[@revision]``; ``kaggle://org/model/framework/variation[/version]``; the
+    name of a preset, which is fetched from the Hugging Face hub; or 'deberta_v3_demo_en', which comes with the package.
+    A directory's layout, Hugging Face's, KerasHub's or the authors', is recognised by what is in it.
+
+    With ``load_weights=False``, random parameters (``init``, seed 0) of the same sizes. ``dtype`` casts; by default
+    values stay in the type that they are stored in, only bfloat16, which NumPy lacks, becomes float32. Values are read
+    once, to find NaN and infinities, unless ``allow_nonfinite``.
+
+    Raises ValueError for a model that is no DeBERTaV3, broken files, misfitting tensors, and values that are not
+    finite, with the first one's place; FileNotFoundError, PermissionError or ConnectionError where it is not to be had.
     """
     if not load_weights:
         return init(read_config(handle), dtype="float32" if dtype is None else dtype)
-    params = huggingface.read(_directory(handle))
+    directory = locate(handle)
+    params: Params = _layout(directory).read(directory, allow_nonfinite=allow_nonfinite)
     return params if dtype is None else params.astype(dtype)
 
 
-def read_config(handle: str) -> Config:
-    """The sizes of the model that ``handle`` names: a preset, or a directory."""
-    return presets[handle].config if handle in presets else huggingface.read_config(_directory(handle))
-
-
-def _directory(handle: str) -> Path:
+def read_config(handle: Handle) -> Config:
+    """The sizes of the model that ``handle`` names; no weights are fetched or read."""
     if handle in presets:
-        raise ValueError(
-            f"The weights of {handle} are not here; give a directory that holds them, or load_weights=False."
-        )
-    directory = Path(handle)
-    if not (directory / "config.json").is_file():
+        return presets[str(handle)].config
+    directory = locate(handle, weights=False)
+    config: Config = _layout(directory).read_config(directory)
+    return config
+
+
+def locate(handle: Handle, *, weights: bool = True) -> Path:
+    """The directory that ``handle`` names, fetched from its hub if it is on one; without ``weights``, all but those."""
+    name = os.fspath(handle)
+    if name == DEMO:
+        return Path(__file__).parents[1] / "demo"
+    if name in presets:
+        return hub.download(f"hf://{presets[name].huggingface}", weights=weights)
+    if "://" in name:
+        return hub.download(name, weights=weights)
+    directory = Path(name)
+    if not directory.is_dir():
         raise FileNotFoundError(
-            f"A handle must name a preset ({', '.join(presets)}) or a directory with a config.json; got {handle!r}."
+            f"A handle must be a directory, {hub.FORMS}, or one of {', '.join([*presets, DEMO])}; got {name!r}."
         )
     return directory
+
+
+def _layout(directory: Path) -> Any:
+    """The module that reads the layout of ``directory``."""
+    for layout in (keras, authors, huggingface):
+        if layout.recognises(directory):
+            return layout
+    raise FileNotFoundError(f"{directory} must hold config.json or {authors.CONFIG}, and weights; it has neither.")

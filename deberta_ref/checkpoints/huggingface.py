@@ -1,50 +1,28 @@
-"""The Hugging Face layout: a directory with config.json and the weights under the names of transformers' DebertaV2."""
+"""The Hugging Face layout: a directory with config.json and the weights under the names of transformers' DebertaV2.
+
+The weights are in model.safetensors or pytorch_model.bin, or in shards of either with an index, looked for in the order
+in which transformers does.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from deberta_ref.checkpoints import safetensors_map
+from deberta_ref.checkpoints import architecture, safetensors_map, torch_pickle
+from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.config import Config
 from deberta_ref.files import replace
-from deberta_ref.ops import EPSILON
-from deberta_ref.params import Params, shapes
+from deberta_ref.params import Params, misfits, shapes
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-WEIGHTS = "model.safetensors"
-
-SIZES = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-    "dropout": "hidden_dropout_prob",
-    "max_sequence_length": "max_position_embeddings",
-    "bucket_size": "position_buckets",
-}
-"""The fields of Config by their names in config.json."""
-
-ARCHITECTURE = {
-    "model_type": "deberta-v2",
-    "hidden_act": "gelu",
-    "layer_norm_eps": EPSILON,
-    "max_relative_positions": -1,
-    "norm_rel_ebd": "layer_norm",
-    "pos_att_type": "p2c|c2p",
-    "position_biased_input": False,
-    "relative_attention": True,
-    "share_att_key": True,
-    "type_vocab_size": 0,
-}
-"""What makes a config.json a DeBERTaV3: the same in all of them."""
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 MODULES = {
     "token_embedding": "embeddings.word_embeddings.weight",
@@ -62,6 +40,16 @@ MODULES = {
 }
 """The names of ``Params`` and those of transformers, without the layer and the leaf."""
 
+FIRST = MODULES["token_embedding"]
+
+LEFTOVERS = re.compile(
+    r"(mask_predictions|lm_predictions|cls|classifier|pooler|qa_outputs)\..*"
+    r"|embeddings\.(position_embeddings\..*|position_ids)"
+)
+"""What a checkpoint may hold beside the encoder: the heads of pretraining and of tasks, and positions never added."""
+
+logger = logging.getLogger(__name__)
+
 
 def tensor_name(name: str) -> str:
     """The checkpoint's name of a parameter: 'layers.0.up.bias' -> 'encoder.layer.0.intermediate.dense.bias'."""
@@ -73,23 +61,72 @@ def tensor_name(name: str) -> str:
     return f"{prefix}{MODULES[parts[0]]}{leaf}"
 
 
-def read(directory: Path) -> Params:
-    """The parameters in ``directory``, mapped from its files."""
-    return from_tensors(read_config(directory), safetensors_map.read(directory / WEIGHTS))
+def recognises(directory: Path) -> bool:
+    """Whether ``directory`` has a config.json; other layouts that have one are asked first."""
+    return (directory / "config.json").is_file()
+
+
+def read(directory: Path, *, allow_nonfinite: bool = False) -> Params:
+    """The parameters in ``directory``, mapped from its files; heads and leftovers of pretraining are left out.
+
+    What is left out is logged. Raises ValueError for a model that is no DeBERTaV3, for files that are cut short, with
+    every name for tensors that are missing, unknown or of the wrong shape, and, unless ``allow_nonfinite``, with the
+    first place for values that are not finite; FileNotFoundError for missing files.
+    """
+    config = read_config(directory)
+    return from_tensors(config, read_tensors(directory, WEIGHTS), directory, allow_nonfinite=allow_nonfinite)
 
 
 def read_config(directory: Path) -> Config:
     """The sizes in the config.json of ``directory``."""
-    entries = json.loads((directory / "config.json").read_text("utf-8"))
-    missing = [name for name in SIZES.values() if name not in entries]
-    if missing:
-        raise ValueError(f"config.json must have {', '.join(SIZES.values())}; {', '.join(missing)} is missing.")
-    return Config(**{field: entries[name] for field, name in SIZES.items()})
+    return architecture.read_config(directory / "config.json")
 
 
-def from_tensors(config: Config, tensors: Mapping[str, Any]) -> Params:
-    """Parameters from tensors under the names of this layout."""
-    return Params.from_arrays(config, {name: tensors[tensor_name(name)] for name in shapes(config)})
+def read_tensors(directory: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Every tensor of the first of the files ``names``, or of its shards, that ``directory`` has."""
+    for name in names:
+        readers = {".safetensors": safetensors_map.read, ".bin": torch_pickle.read}
+        reader = readers[Path(name).suffix]
+        if (directory / name).is_file():
+            return reader(directory / name)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return {tensor: array for path in _shards(index) for tensor, array in reader(path).items()}
+    raise FileNotFoundError(f"{directory} must hold {' or '.join(names)}, or shards with an index; it has none.")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, beside it."""
+    places = architecture.read_entries(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ValueError(f"{index} must map names of tensors to files under 'weight_map'. Fetch or write it again.")
+    names = sorted({*places.values()})
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    if strange := [name for name in names if Path(name).name != name or Path(name).suffix != suffix]:
+        raise ValueError(f"{index} must name {suffix} files beside it; got {', '.join(strange)}.")
+    paths = [index.with_name(name) for name in names]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise FileNotFoundError(f"{index} names {', '.join(missing)}, which is not beside it. Fetch or write it again.")
+    return paths
+
+
+def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, allow_nonfinite: bool) -> Params:
+    """Parameters from tensors under the names of this layout, with any one prefix before them."""
+    prefixes = [name.removesuffix(FIRST) for name in tensors if name.endswith(FIRST)]
+    if len(prefixes) != 1:
+        raise ValueError(f"{where} must hold one {FIRST}, with any prefix; it has {len(prefixes)}.")
+    found = {name.removeprefix(prefixes[0]): array for name, array in tensors.items()}
+    wanted = {tensor_name(name): shape for name, shape in shapes(config).items()}
+    leftovers = [name for name in found if name not in wanted and LEFTOVERS.fullmatch(name)]
+    for name in leftovers:
+        del found[name]
+    if faults := misfits(wanted, {name: np.shape(array) for name, array in found.items()}):
+        raise ValueError(f"{where}: these tensors do not fit the configuration: {'; '.join(faults)}.")
+    if not allow_nonfinite:
+        refuse_nonfinite(found, where)
+    if leftovers:
+        logger.info("%s: left out, as they are not the encoder's: %s", where, ", ".join(sorted(leftovers)))
+    return Params.from_arrays(config, {name: found[tensor_name(name)] for name in shapes(config)})
 
 
 def write(params: Params, directory: str | os.PathLike[str]) -> None:
@@ -97,16 +134,16 @@ def write(params: Params, directory: str | os.PathLike[str]) -> None:
     from safetensors.numpy import save  # noqa: PLC0415 - costs time that `import deberta_ref` need not
 
     entries = {
-        **ARCHITECTURE,
+        **architecture.entries_of(params.config),
+        "model_type": "deberta-v2",
         "architectures": ["DebertaV2Model"],
         "attention_probs_dropout_prob": params.config.dropout,
         "dtype": params.dtype.name,
         "initializer_range": 0.02,
         "pad_token_id": 0,
-        **{name: getattr(params.config, field) for field, name in SIZES.items()},
     }
     tensors = {tensor_name(name): np.ascontiguousarray(array) for name, array in params.arrays().items()}
     folder = Path(directory)  # VEC-FILES
     folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    replace(folder / WEIGHTS[0], save(tensors, metadata={"format": "pt"}))
     replace(folder / "config.json", (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())

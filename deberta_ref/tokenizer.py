@@ -1,0 +1,250 @@
+"""Text in, token ids out: a checkpoint's sentencepiece model, and the special tokens around its pieces.
+
+A text A becomes [CLS] A [SEP], a pair of texts [CLS] A [SEP] B [SEP], as KerasHub's DebertaV3Tokenizer and
+DebertaV3TextClassifierPreprocessor have it. How a text is normalised is written in the sentencepiece model (NFKC and
+blanks), and sentencepiece does it: nothing here touches a text. transformers 5 reads the pieces of the same file but
+not its normaliser, so “ﬁ”, “…”, “½” or a full-width digit is unknown there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import re
+import reprlib
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILES = ("spm.model", "assets/tokenizer/vocabulary.spm")
+"""Where a directory keeps its sentencepiece model: in the Hugging Face layout, and in KerasHub's."""
+
+REQUIRED = ("[PAD]", "[CLS]", "[SEP]")
+"""The pieces that every DeBERTaV3's sentencepiece model has."""
+
+SPECIAL = re.compile(r"(\[(?:PAD|CLS|SEP|UNK|MASK)\])")
+"""A special token typed in a text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A sentencepiece model and the ids of its special tokens. Build one with ``from_preset`` or ``from_file``.
+
+    [MASK] stands after the last piece if the model has none. ``vocabulary_size`` counts it; the token embedding of a
+    checkpoint may have more rows, which then belong to no token.
+    """
+
+    processor: Any = field(repr=False)  # sentencepiece's SentencePieceProcessor
+    vocabulary_size: int
+    pad_id: int
+    cls_id: int
+    sep_id: int
+    unk_id: int
+    mask_id: int
+
+    @classmethod
+    def from_preset(cls, handle: str | PathLike[str]) -> Tokenizer:
+        """The tokenizer that ``handle`` names: a directory with one of ``FILES``, or any handle of a preset.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it is no sentencepiece model of a DeBERTaV3.
+        """
+        from deberta_ref import checkpoints  # noqa: PLC0415 - costs time that `import deberta_ref` need not
+
+        directory = checkpoints.locate(handle, weights=False)
+        for path in (directory / name for name in FILES):
+            if path.is_file():
+                return cls.from_file(path)
+        raise FileNotFoundError(
+            f"{directory} must hold a sentencepiece model, {' or '.join(FILES)}; it has neither: put the checkpoint's "
+            f"spm.model there (a tokenizer.json is not read)."
+        )
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str]) -> Tokenizer:
+        """The tokenizer of one sentencepiece model file.
+
+        Raises ValueError if the file is cut short or something else, or if the model has no [PAD], [CLS] or [SEP].
+        """
+        processor = _processor(Path(path))
+        size = processor.get_piece_size()
+        ids = {name: processor.piece_to_id(name) for name in (*REQUIRED, "[MASK]")}
+        ids = {name: i for name, i in ids.items() if processor.id_to_piece(i) == name}  # what is no piece has unk_id
+        if missing := [name for name in REQUIRED if name not in ids]:
+            raise ValueError(
+                f"{path} must have the pieces {', '.join(REQUIRED)}; it has no {' and no '.join(missing)}: take the "
+                f"spm.model of a DeBERTaV3 checkpoint."
+            )
+        mask_id = ids.get("[MASK]", size)
+        return cls(
+            processor=processor,
+            vocabulary_size=max(size, mask_id + 1),
+            pad_id=ids["[PAD]"],
+            cls_id=ids["[CLS]"],
+            sep_id=ids["[SEP]"],
+            unk_id=processor.unk_id(),
+            mask_id=mask_id,
+        )
+
+    def __call__(
+        self, texts: Any, *, sequence_length: int | None = None, special_tokens: bool = False
+    ) -> dict[str, NDArray[np.int32]]:
+        """The inputs of ``forward``: ``token_ids`` and ``padding_mask``, 1 for a token and 0 for padding: (B, T) int32.
+
+        ``texts`` is one str (B = 1), or a list whose entries are str or pairs, tuples of two str. T is what the longest
+        entry needs, or ``sequence_length``: then an entry that needs more is cut, and the two texts of a pair take
+        places in turns, the first text first, until none is left (KerasHub's 'round_robin').
+
+        "[MASK]" typed in a text is plain text. With ``special_tokens`` it, [PAD], [CLS], [SEP] and [UNK] are those
+        tokens, and the stretches of text between them are tokenized each on its own.
+
+        Raises TypeError or ValueError for whatever else comes, before anything is computed.
+        """
+        examples = _examples(texts)
+        if sequence_length is not None:
+            sequence_length = _integer("sequence_length", sequence_length)
+            least = 1 + max(map(len, examples), default=1)
+            if sequence_length < least:
+                raise ValueError(
+                    f"sequence_length must be at least {least}, to hold [CLS] and every [SEP]; got {sequence_length}."
+                )
+        rows = [self._row(example, sequence_length, special_tokens=special_tokens) for example in examples]
+        width = sequence_length or max(map(len, rows), default=1)  # a model wants T of at least 1
+        token_ids = np.full((len(rows), width), self.pad_id, np.int32)
+        padding_mask = np.zeros_like(token_ids)
+        for b, row in enumerate(rows):
+            token_ids[b, : len(row)] = row
+            padding_mask[b, : len(row)] = 1
+        return {"token_ids": token_ids, "padding_mask": padding_mask}
+
+    def detokenize(self, ids: Any) -> str | list[str]:
+        """The text of a list or array of token ids; a list of texts for a list of such, or for a (B, T) array.
+
+        Special tokens and padding are left out; only an unknown token is seen, as sentencepiece's " ⁇ ". Raises
+        TypeError for what is no integer, ValueError for an id outside the vocabulary.
+        """
+        rows = np.asarray(ids).tolist() if hasattr(ids, "__array__") else ids
+        if not isinstance(rows, (list, tuple)):
+            raise TypeError(
+                f"ids must be a list or an array of token ids, or of rows of them; got {reprlib.repr(ids)}."
+            )
+        if getattr(ids, "ndim", 1) > 1 or any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+            return [self._text(row) for row in rows]
+        return self._text(rows)
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a piece or a special token; ``unk_id`` for any other str, as sentencepiece has it."""
+        _check_text("token", token)
+        return self.mask_id if token == "[MASK]" else int(self.processor.piece_to_id(token))  # noqa: S105 - no password
+
+    def id_to_token(self, token_id: int) -> str:
+        """The piece or the special token of an id; TypeError or ValueError for what is no id of this vocabulary."""
+        known = self._known(token_id)
+        return "[MASK]" if known == self.mask_id else str(self.processor.id_to_piece(known))
+
+    def _row(self, example: tuple[str, ...], sequence_length: int | None, *, special_tokens: bool) -> list[int]:
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], in at most ``sequence_length`` tokens."""
+        segments = [self._ids(text, special_tokens=special_tokens) for text in example]
+        lengths = [len(segment) for segment in segments]
+        if sequence_length is not None:
+            lengths = _round_robin(lengths, sequence_length - 1 - len(segments))
+        row = [self.cls_id]
+        for segment, length in zip(segments, lengths, strict=True):
+            row += [*segment[:length], self.sep_id]
+        return row
+
+    def _ids(self, text: str, *, special_tokens: bool) -> list[int]:
+        ids: list[int] = []
+        for n, stretch in enumerate(SPECIAL.split(text) if special_tokens else [text]):
+            special = n % 2 == 1  # a split has text and special tokens in turns
+            ids += [self.token_to_id(stretch)] if special else self.processor.encode(stretch, out_type=int)
+        return ids
+
+    def _text(self, ids: Any) -> str:
+        known = [self._known(token_id) for token_id in ids]
+        return str(self.processor.decode([token_id for token_id in known if token_id != self.mask_id]))
+
+    def _known(self, token_id: Any) -> int:
+        known = _integer("a token id", token_id)
+        if not 0 <= known < self.vocabulary_size:
+            raise ValueError(f"a token id must be in 0 … {self.vocabulary_size - 1}, the vocabulary's; got {known}.")
+        return known
+
+
+def _round_robin(lengths: list[int], most: int) -> list[int]:
+    """How many tokens of each segment stay when they take ``most`` places in turns, the first segment first."""
+    if sum(lengths) <= most:
+        return lengths
+    if len(lengths) == 1:
+        return [most]
+    first = min(lengths[0], max((most + 1) // 2, most - lengths[1]))
+    return [first, most - first]
+
+
+def _examples(texts: Any) -> list[tuple[str, ...]]:
+    """Every entry of ``texts`` as its segments: one, or two."""
+    if isinstance(texts, tuple):
+        raise TypeError("texts must not be a tuple: write [(first, second)] for a pair, [first, second] for two texts.")
+    entries = [texts] if isinstance(texts, str) else texts
+    if not isinstance(entries, list):
+        raise TypeError(f"texts must be a str or a list; got {reprlib.repr(texts)}: make it a list of str.")
+    examples: list[tuple[str, ...]] = []
+    for n, entry in enumerate(entries):
+        example = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry,)
+        if not all(isinstance(text, str) for text in example):
+            raise TypeError(f"texts[{n}] must be a str or a tuple of two str; got {reprlib.repr(entry)}.")
+        for text in example:
+            _check_text(f"texts[{n}]", text)
+        examples.append(example)
+    return examples
+
+
+def _check_text(name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str; got {reprlib.repr(text)}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} must be Unicode text; got half of a surrogate pair, {text[error.start]!r}, at character "
+            f"{error.start}: decode the text again from its bytes, with errors='replace' if need be."
+        ) from None
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError  # noqa: TRY301 - True is no id and no length, though Python counts it as one
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {reprlib.repr(value)}.") from None
+
+
+def _processor(path: Path) -> Any:
+    """The sentencepiece processor of the model in a file."""
+    with warnings.catch_warnings():  # before 0.2.2 the import warns from Python 3.12 on
+        warnings.filterwarnings("ignore", r"builtin type \w+ has no __module__ attribute", DeprecationWarning)
+        sentencepiece: Any = importlib.import_module("sentencepiece")
+    model = path.read_bytes()
+    with suppress(RuntimeError):
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        if _is_whole(model):
+            return processor
+    raise ValueError(
+        f"{path} must be a whole sentencepiece model; its {len(model)} bytes are something else, or cut short: fetch "
+        f"or write it again."
+    )
+
+
+def _is_whole(model: bytes) -> bool:
+    """Whether a ModelProto reaches its normaliser; one that is cut off between two pieces parses all the same."""
+    piece_or_trainer = re.compile(rb"[\x0a\x12]([\x80-\xff]*[\x00-\x7f])")  # and its size, seven bits a byte
+    at = 0
+    while entry := piece_or_trainer.match(model, at):
+        at = entry.end() + sum((byte & 127) << 7 * n for n, byte in enumerate(entry[1]))
+    return model[at : at + 1] == b"\x1a"
