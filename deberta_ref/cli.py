@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from deberta_ref import __version__
-from deberta_ref.checkpoints import from_preset, read_config
+from deberta_ref import __version__, cli_inputs
+from deberta_ref.checkpoints import DEMO, from_preset, read_config
 from deberta_ref.files import replace
 from deberta_ref.initialisation import init
 from deberta_ref.inputs import pack
@@ -34,15 +36,18 @@ Result = TypeVar("Result")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("deberta_ref").setLevel(logging.INFO)  # what of a checkpoint is left out
     try:
-        options.command(options)
+        code: int = options.command(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough
-        sys.stdout = io.TextIOWrapper(io.BytesIO())  # so that nothing is flushed into the broken pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed into the pipe
+        return 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"deberta-ref {options.name}: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code
 
 
 def run_presets(options: argparse.Namespace) -> None:
@@ -59,11 +64,13 @@ def run_presets(options: argparse.Namespace) -> None:
         }
         print(json.dumps(rows, indent=2))
         return
-    table: list[tuple[str, ...]] = [("preset", "layers", "heads", "hidden", "feed-forward", "vocabulary", "parameters")]
+    table: list[tuple[str, ...]] = [
+        ("preset", "layers", "heads", "hidden", "feed-forward", "vocabulary", "parameters", "repository")
+    ]
     for name, p in presets.items():
         c = p.config
         sizes = (c.num_layers, c.num_heads, c.hidden_dim, c.intermediate_dim, c.vocabulary_size)
-        table.append((name, *map(str, sizes), f"{p.num_params:,}"))
+        table.append((name, *map(str, sizes), f"{p.num_params:,}", p.huggingface))
     _print_table(table)
     print(f"All with max_sequence_length {c.max_sequence_length} and bucket_size {c.bucket_size}.")
 
@@ -71,37 +78,66 @@ def run_presets(options: argparse.Namespace) -> None:
 def run_run(options: argparse.Namespace) -> None:
     """Compute the last hidden states, show the first numbers of each token, and write all of them if asked to."""
     save = _saver(options.out, (".safetensors", ".npy"))
-    inputs = _inputs(options)
+    (inputs, tokenizer), tokenizing = _timed(lambda: cli_inputs.read(options))
     params, opening = _timed(lambda: _params(options))
     pack(inputs, params.config, allow_long=options.allow_long)  # refuse all of it before computing a part of it
     y, computing = _timed(lambda: _forward(params, inputs, options))
     save({**inputs, "output": y})
-    examples = [
-        {"token_ids": ids[mask].tolist(), "first_numbers": rows[mask, : options.first].tolist()}
-        for ids, mask, rows in zip(inputs["token_ids"], inputs["padding_mask"].astype(bool), y, strict=True)
-    ]
+    examples = []
+    for ids, mask, rows in zip(inputs["token_ids"], inputs["padding_mask"].astype(bool), y, strict=True):
+        tokens = {"tokens": [tokenizer.id_to_token(i) for i in ids[mask].tolist()]} if tokenizer else {}
+        numbers = rows[mask, : options.first].tolist()
+        examples.append({"token_ids": ids[mask].tolist(), **tokens, "first_numbers": numbers})
+    seconds = {"tokenizing": tokenizing, "opening": opening, "computing": computing}
     if options.json:
-        seconds = {"opening": opening, "computing": computing}
         print(json.dumps({"shape": y.shape, "dtype": y.dtype.name, "seconds": seconds, "examples": examples}, indent=2))
         return
     for b, example in enumerate(examples):
         print(f"example {b}, {len(example['token_ids'])} tokens:")
-        rows = zip(example["token_ids"], example["first_numbers"], strict=True)
-        _print_table([[str(i), *(f"{number:.6f}" for number in numbers), "…"] for i, numbers in rows])
-    print(
-        f"{y.dtype} of shape {y.shape} computed in {computing:.3f} s, after {opening:.3f} s for the "
-        f"{params.num_params:,} parameters." + (f" Written to {options.out}." if options.out else "")
-    )
+        names = zip(example["token_ids"], example.get("tokens", example["token_ids"]), strict=True)
+        labels = [f"{token} {i}" if tokenizer else str(i) for i, token in names]
+        _print_table(
+            [
+                (label, *(f"{number:.6f}" for number in numbers), "…")
+                for label, numbers in zip(labels, example["first_numbers"], strict=True)
+            ]
+        )
+    print(f"{y.dtype} of shape {y.shape}, from {params.num_params:,} parameters of {options.model}.")
+    print("Seconds: " + ", ".join(f"{what} {took:.3f}" for what, took in seconds.items()) + ".")
+    if options.out:
+        print(f"Written to {options.out}.")
 
 
 def run_trace(options: argparse.Namespace) -> None:
     """Write every tap to a safetensors file, with the inputs: VEC-FILES."""
     save = _saver(options.out, (".safetensors",))
-    inputs = _inputs(options)
+    inputs, _ = cli_inputs.read(options)
     taps = trace(_params(options), inputs, options.dtype, allow_long=options.allow_long)
     save({**inputs, **taps})
     _print_table([("tap", "type", "shape"), *((name, str(tap.dtype), str(tap.shape)) for name, tap in taps.items())])
     print(f"Written to {options.out}, with token_ids and padding_mask.")
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """Write a checkpoint in another layout."""
+    from deberta_ref.checkpoints.convert import convert  # noqa: PLC0415 - needed here only
+
+    files = convert(options.source, options.destination, options.layout, options.dtype)
+    print(f"{options.destination} now holds {', '.join(files)}.")
+
+
+def run_verify_preset(options: argparse.Namespace) -> int:
+    """Hold a checkpoint against the numbers that others have published for it; 1 if one differs."""
+    from deberta_ref.published import verify_preset  # noqa: PLC0415 - needed here only
+
+    comparisons = verify_preset(options.handle, options.preset)
+    if options.json:
+        print(json.dumps([vars(comparison) for comparison in comparisons], indent=2))
+    else:
+        for c in comparisons:
+            print(f"{'agrees' if c.agrees else 'DIFFERS'}: {c.what} ({c.source})")
+            print(f"  published {c.published}\n  found     {c.found}")
+    return 0 if all(comparison.agrees for comparison in comparisons) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,33 +145,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deberta-ref {__version__}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("presets", help="the published models and their sizes")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(command=run_presets)
-
-    command = commands.add_parser("run", help="token ids in, last hidden states out")
-    _add_inputs(command)
+    command = commands.add_parser("run", help="text or token ids in, last hidden states out")
+    cli_inputs.add_options(command)
+    _add_model_options(command)
     command.add_argument("--out", metavar="FILE", help="write the output: .safetensors (with the inputs) or .npy")
     command.add_argument("--first", type=int, default=5, metavar="N", help="show the first N numbers of a token (5)")
     command.add_argument("--json", action="store_true", help="print JSON: what is shown, not the whole output")
     command.set_defaults(command=run_run)
 
     command = commands.add_parser("trace", help="every intermediate value, into a file")
-    _add_inputs(command)
+    cli_inputs.add_options(command)
+    _add_model_options(command)
     command.add_argument("--out", metavar="FILE.safetensors", required=True, help="the file to write")
     command.set_defaults(command=run_trace)
+
+    command = commands.add_parser("convert", help="a checkpoint, into another layout")
+    command.add_argument("source", metavar="SOURCE", help="a directory, a preset's name, hf://… or kaggle://…")
+    command.add_argument("destination", metavar="DESTINATION", help="the directory to make")
+    command.add_argument("--layout", required=True, help="huggingface or keras")
+    command.add_argument("--dtype", help="float16, float32 or float64 (as stored)")
+    command.set_defaults(command=run_convert)
+
+    command = commands.add_parser("presets", help="the published models and their sizes")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(command=run_presets)
+
+    command = commands.add_parser("verify-preset", help="a checkpoint, against numbers that others have published")
+    command.add_argument("handle", metavar="HANDLE", help="a preset's name, hf://…, kaggle://… or a directory")
+    command.add_argument("--preset", help="the preset that it is a copy of, if the handle does not say so")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(command=run_verify_preset)
     return parser
 
 
-def _add_inputs(command: argparse.ArgumentParser) -> None:
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ids", action="append", metavar="'1 2 3'", help="the token ids of one example; repeatable")
-    source.add_argument(
-        "--ids-file",
-        metavar="FILE",
-        help="an example a line; or .json, a list of lists; or .safetensors with token_ids and padding_mask",
+def _add_model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        metavar="HANDLE",
+        default=DEMO,
+        help=f"a directory, a preset's name, hf://… or kaggle://… ({DEMO}, which comes with the package)",
     )
-    command.add_argument("--model", metavar="HANDLE", required=True, help="a directory, or the name of a preset")
     command.add_argument("--random", action="store_true", help="take only the model's sizes, and random parameters")
     command.add_argument("--seed", type=int, default=0, help="the seed of the random parameters (0)")
     command.add_argument("--dtype", help="float32 or float64 (that of the parameters, float32 at least)")
@@ -144,34 +193,6 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
 
 def _params(options: argparse.Namespace) -> Params:
     return init(read_config(options.model), seed=options.seed) if options.random else from_preset(options.model)
-
-
-def _inputs(options: argparse.Namespace) -> Inputs:
-    """Token ids and padding mask, (B, T) each; shorter examples are padded at the end."""
-    if options.ids:
-        return _padded([_ids(text) for text in options.ids])
-    path = Path(options.ids_file)
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file  # noqa: PLC0415 - costs time that other commands need not
-
-        return {name: array for name, array in load_file(path).items() if name in {"token_ids", "padding_mask"}}
-    text = path.read_text("utf-8")
-    return _padded(json.loads(text) if path.suffix == ".json" else [_ids(line) for line in text.splitlines()])
-
-
-def _ids(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"Token ids must be integers with spaces or commas between them; got {text!r}.") from None
-
-
-def _padded(rows: list[list[int]]) -> Inputs:
-    longest = max(map(len, rows), default=0)
-    ids = [[*row, *[0] * (longest - len(row))] for row in rows]
-    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
-    dtype = np.int64 if longest == 0 else None  # an empty list has no type of its own
-    return {"token_ids": np.array(ids, dtype), "padding_mask": np.array(mask, dtype)}
 
 
 def _forward(params: Params, inputs: Inputs, options: argparse.Namespace) -> Array:

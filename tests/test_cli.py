@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and how it refuses."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deberta_ref import forward, init, presets, trace
+from deberta_ref import Tokenizer, forward, init, presets, trace
+from deberta_ref.checkpoints import DEMO
 from deberta_ref.cli import main
 
 clause = pytest.mark.clause
@@ -146,9 +148,67 @@ def test_one_bad_example_among_many_is_refused_before_any_is_computed(model, tmp
 
 def test_a_model_that_is_not_there_is_refused(capsys):
     assert run("run", "--model", "nowhere", "--ids", "1") == 2
-    assert "got 'nowhere'" in capsys.readouterr().err
+    assert "deberta_v3_base_multi, deberta_v3_demo_en; got 'nowhere'" in capsys.readouterr().err
 
 
 def test_a_reader_that_stops_early_is_no_error(model):
     command = f"{sys.executable} -m deberta_ref.cli run --model {model} --ids '1 2 3' | true"
     assert subprocess.run(command, shell=True, check=True, capture_output=True).stderr == b""  # noqa: S602
+
+
+def test_run_takes_text_out_of_the_box(capsys):
+    assert run("run", "Emma was not yet twenty-one.", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    example = shown["examples"][0]
+    assert example["tokens"][0] == "[CLS]"
+    assert example["tokens"][-1] == "[SEP]"
+    assert "".join(example["tokens"][1:-1]).replace("▁", " ").strip() == "Emma was not yet twenty-one."
+    assert shown["shape"] == [1, len(example["tokens"]), 48]
+
+
+def test_texts_come_from_a_file_or_standard_input_a_line_each(tmp_path, capsys, monkeypatch):
+    text = "Emma\r\n\r\nfound it – “fine”\n"
+    (tmp_path / "texts.txt").write_bytes(text.encode())
+    assert run("run", "--file", tmp_path / "texts.txt", "--json") == 0
+    from_file = json.loads(capsys.readouterr().out)["examples"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert run("run", "--file", "-", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == from_file
+    assert len(from_file) == 2
+
+
+def test_pairs_and_sequence_length(capsys):
+    assert run("run", "--pair", "Emma", "Mr. Knightley", "--sequence-length", 6, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["shape"] == [1, 6, 48]
+    assert shown["examples"][0]["tokens"].count("[SEP]") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Give texts, or one of --pair, --file, --ids and --ids-file; got none"),
+        (["text", "--ids", "1"], "got text and ids"),
+        (["--ids", "1", "--sequence-length", "4"], "--sequence-length is for texts"),
+        (["text", "--sequence-length", "1"], "sequence_length must be at least 2"),
+        (["word " * 600], "up to max_sequence_length = 512 positions"),
+        (["text", "--model", "hf://org"], "A hub handle must be hf://org/name"),
+    ],
+)
+def test_an_unusable_request_about_text_is_one_sentence(capsys, arguments, words):
+    assert run("run", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
+    (tmp_path / "texts.txt").write_bytes(b"Emma \xff\n")
+    assert run("run", "--file", tmp_path / "texts.txt") == 2
+    assert "must be text in UTF-8; got b'\\xff' at byte 5" in capsys.readouterr().err
+
+
+def test_tokens_of_the_demo_are_those_of_its_tokenizer(capsys):
+    assert run("run", "“ﬁne”", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["examples"][0]
+    assert shown["token_ids"] == Tokenizer.from_preset(DEMO)("“ﬁne”")["token_ids"][0].tolist()

@@ -1,0 +1,98 @@
+"""What a command computes on: texts or token ids, from the command line, a file or standard input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deberta_ref.tokenizer import Tokenizer
+
+Inputs = dict[str, Any]
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The options that ``read`` understands."""
+    source = command.add_argument_group("input", "one of these, or texts").add_mutually_exclusive_group()
+    command.add_argument("text", nargs="*", metavar="TEXT", help="texts, an example each")
+    source.add_argument("--pair", action="append", nargs=2, metavar=("FIRST", "SECOND"), help="a pair; repeatable")
+    source.add_argument("--file", metavar="FILE", help="a text a line; - is standard input")
+    source.add_argument("--ids", action="append", metavar="'1 2 3'", help="the token ids of one example; repeatable")
+    source.add_argument(
+        "--ids-file",
+        metavar="FILE",
+        help="token ids, an example a line; or .json, a list of lists; or .safetensors with token_ids and padding_mask",
+    )
+    command.add_argument("--sequence-length", type=int, metavar="T", help="pad and cut texts to T tokens")
+
+
+def read(options: argparse.Namespace) -> tuple[Inputs, Tokenizer | None]:
+    """Token ids and padding mask, (B, T) each, and the tokenizer that made them of texts, if it was texts that came.
+
+    Raises ValueError or OSError, with a sentence, for what is no input.
+    """
+    given = [name for name in ("text", "pair", "file", "ids", "ids_file") if getattr(options, name)]
+    if len(given) != 1:
+        raise ValueError(
+            f"Give texts, or one of --pair, --file, --ids and --ids-file; got {' and '.join(given) or 'none'}."
+        )
+    if given[0] in {"ids", "ids_file"}:
+        if options.sequence_length is not None:
+            raise ValueError("--sequence-length is for texts; token ids are taken as they are.")
+        return _ids(options), None
+    texts = options.text or [tuple(pair) for pair in options.pair or ()] or _lines(options.file)
+    tokenizer = Tokenizer.from_preset(options.model)
+    return dict(tokenizer(texts, sequence_length=options.sequence_length)), tokenizer
+
+
+def _lines(name: str) -> list[str]:
+    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        return [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} must be text in UTF-8; got {error.object[error.start : error.end]!r} at byte {error.start}."
+        ) from None
+
+
+def _ids(options: argparse.Namespace) -> Inputs:
+    if options.ids:
+        return _padded([_parsed(text) for text in options.ids])
+    path = Path(options.ids_file)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError  # noqa: PLC0415 - costs time that other commands need not
+        from safetensors.numpy import load_file  # noqa: PLC0415
+
+        try:
+            return {name: array for name, array in load_file(path).items() if name in {"token_ids", "padding_mask"}}
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no complete safetensors file: {error}.") from None
+    if path.suffix != ".json":
+        return _padded([_parsed(line) for line in _lines(options.ids_file)])
+    try:
+        rows = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no complete JSON file: {error}.") from None
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise ValueError(f"{path} must hold a list of lists of token ids, such as [[1, 5, 2], [1, 2]].")
+    return _padded(rows)
+
+
+def _parsed(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(f"Token ids must be integers with spaces or commas between them; got {text!r}.") from None
+
+
+def _padded(rows: list[list[int]]) -> Inputs:
+    """Rows of one length: shorter ones are padded at the end."""
+    longest = max(map(len, rows), default=0)
+    ids = [[*row, *[0] * (longest - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+    dtype = np.int64 if longest == 0 else None  # an empty list has no type of its own
+    return {"token_ids": np.array(ids, dtype), "padding_mask": np.array(mask, dtype)}
