@@ -6,10 +6,11 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from deberta_ref.model import forward
 from deberta_ref.params import Params
 from deberta_ref.precision import Array
 from deberta_ref.presets import presets
+from deberta_ref.progress import progress
 from deberta_ref.taps import trace
 
 AT_A_TIME = 8
@@ -36,11 +38,14 @@ Result = TypeVar("Result")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows another
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("deberta_ref").setLevel(logging.INFO)  # what of a checkpoint is left out
     try:
         code: int = options.command(options) or 0
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed into the pipe
         return 0
@@ -62,7 +67,7 @@ def run_presets(options: argparse.Namespace) -> None:
             }
             for name, p in presets.items()
         }
-        print(json.dumps(rows, indent=2))
+        _print_json(rows)
         return
     table: list[tuple[str, ...]] = [
         ("preset", "layers", "heads", "hidden", "feed-forward", "vocabulary", "parameters", "repository")
@@ -80,7 +85,7 @@ def run_run(options: argparse.Namespace) -> None:
     save = _saver(options.out, (".safetensors", ".npy"))
     (inputs, tokenizer), tokenizing = _timed(lambda: cli_inputs.read(options))
     params, opening = _timed(lambda: _params(options))
-    pack(inputs, params.config, allow_long=options.allow_long)  # refuse all of it before computing a part of it
+    pack(inputs, params, allow_long=options.allow_long)  # refuse all of it before computing a part of it
     y, computing = _timed(lambda: _forward(params, inputs, options))
     save({**inputs, "output": y})
     examples = []
@@ -90,7 +95,7 @@ def run_run(options: argparse.Namespace) -> None:
         examples.append({"token_ids": ids[mask].tolist(), **tokens, "first_numbers": numbers})
     seconds = {"tokenizing": tokenizing, "opening": opening, "computing": computing}
     if options.json:
-        print(json.dumps({"shape": y.shape, "dtype": y.dtype.name, "seconds": seconds, "examples": examples}, indent=2))
+        _print_json({"shape": y.shape, "dtype": y.dtype.name, "seconds": seconds, "examples": examples})
         return
     for b, example in enumerate(examples):
         print(f"example {b}, {len(example['token_ids'])} tokens:")
@@ -112,8 +117,13 @@ def run_trace(options: argparse.Namespace) -> None:
     """Write every tap to a safetensors file, with the inputs: VEC-FILES."""
     save = _saver(options.out, (".safetensors",))
     inputs, _ = cli_inputs.read(options)
-    taps = trace(_params(options), inputs, options.dtype, allow_long=options.allow_long)
+    params = _params(options)
+    with progress("computing every tap"):
+        taps = trace(params, inputs, options.dtype, allow_long=options.allow_long)
     save({**inputs, **taps})
+    if options.json:
+        _print_json({name: {"dtype": str(tap.dtype), "shape": tap.shape} for name, tap in taps.items()})
+        return
     _print_table([("tap", "type", "shape"), *((name, str(tap.dtype), str(tap.shape)) for name, tap in taps.items())])
     print(f"Written to {options.out}, with token_ids and padding_mask.")
 
@@ -122,7 +132,8 @@ def run_convert(options: argparse.Namespace) -> None:
     """Write a checkpoint in another layout."""
     from deberta_ref.checkpoints.convert import convert  # noqa: PLC0415 - needed here only
 
-    files = convert(options.source, options.destination, options.layout, options.dtype)
+    with progress(f"converting {options.source}"):
+        files = convert(options.source, options.destination, options.layout, options.dtype)
     print(f"{options.destination} now holds {', '.join(files)}.")
 
 
@@ -132,7 +143,7 @@ def run_verify_preset(options: argparse.Namespace) -> int:
 
     comparisons = verify_preset(options.handle, options.preset)
     if options.json:
-        print(json.dumps([vars(comparison) for comparison in comparisons], indent=2))
+        _print_json([vars(comparison) for comparison in comparisons])
     else:
         for c in comparisons:
             print(f"{'agrees' if c.agrees else 'DIFFERS'}: {c.what} ({c.source})")
@@ -149,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_inputs.add_options(command)
     _add_model_options(command)
     command.add_argument("--out", metavar="FILE", help="write the output: .safetensors (with the inputs) or .npy")
-    command.add_argument("--first", type=int, default=5, metavar="N", help="show the first N numbers of a token (5)")
+    command.add_argument("--first", type=_count, default=5, metavar="N", help="show the first N numbers of a token (5)")
     command.add_argument("--json", action="store_true", help="print JSON: what is shown, not the whole output")
     command.set_defaults(command=run_run)
 
@@ -157,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_inputs.add_options(command)
     _add_model_options(command)
     command.add_argument("--out", metavar="FILE.safetensors", required=True, help="the file to write")
+    command.add_argument("--json", action="store_true", help="print JSON: the taps with their types and shapes")
     command.set_defaults(command=run_trace)
 
     command = commands.add_parser("convert", help="a checkpoint, into another layout")
@@ -186,37 +198,30 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
         help=f"a directory, a preset's name, hf://… or kaggle://… ({DEMO}, which comes with the package)",
     )
     command.add_argument("--random", action="store_true", help="take only the model's sizes, and random parameters")
-    command.add_argument("--seed", type=int, default=0, help="the seed of the random parameters (0)")
+    command.add_argument("--seed", type=int, help="the seed of the random parameters (0)")
     command.add_argument("--dtype", help="float32 or float64 (that of the parameters, float32 at least)")
     command.add_argument("--allow-long", action="store_true", help="take more tokens than max_sequence_length")
 
 
 def _params(options: argparse.Namespace) -> Params:
-    return init(read_config(options.model), seed=options.seed) if options.random else from_preset(options.model)
+    if options.seed is not None and not options.random:
+        raise ValueError("--seed is for random parameters: give --random too, or leave it out.")
+    with progress(f"opening {options.model}"):
+        if options.random:
+            return init(read_config(options.model), seed=options.seed or 0)
+        return from_preset(options.model)
 
 
 def _forward(params: Params, inputs: Inputs, options: argparse.Namespace) -> Array:
     """``forward``, a few examples at a time."""
-    starts = range(0, max(1, len(inputs["token_ids"])), AT_A_TIME)
-    batches = [{name: rows[start : start + AT_A_TIME] for name, rows in inputs.items()} for start in starts]
-    parts = [
-        forward(params, batch, options.dtype, allow_long=options.allow_long)
-        for batch in _with_progress(batches, f"batches of up to {AT_A_TIME} examples")
-    ]
+    parts = []
+    total = len(inputs["token_ids"])
+    with progress("computing hidden states") as shown:
+        for start in range(0, max(1, total), AT_A_TIME):  # one pass of none for a batch of none
+            batch = {name: rows[start : start + AT_A_TIME] for name, rows in inputs.items()}
+            parts.append(forward(params, batch, options.dtype, allow_long=options.allow_long))
+            shown.done = f": {min(start + AT_A_TIME, total)} of {total} examples"
     return np.concatenate(parts)
-
-
-def _with_progress(items: list[Any], what: str) -> Iterable[Any]:
-    """The items; after one second, with a line on standard error that counts them, where that is a terminal."""
-    start = time.monotonic()
-    shown = False
-    for done, item in enumerate(items):
-        if sys.stderr.isatty() and time.monotonic() - start > 1:
-            shown = True
-            print(f"\r{done} of {len(items)} {what}", end="", file=sys.stderr, flush=True)
-        yield item
-    if shown:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _saver(out: str | None, suffixes: tuple[str, ...]) -> Callable[[Inputs], None]:
@@ -228,6 +233,8 @@ def _saver(out: str | None, suffixes: tuple[str, ...]) -> Callable[[Inputs], Non
         raise ValueError(f"--out must end in {' or '.join(suffixes)}; got {out!r}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"--out must be in a directory that exists; {str(path.parent)!r} does not.")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"--out must be a file that can be written; got {out!r}.")
 
     def save(arrays: Inputs) -> None:
         if path.suffix == ".npy":
@@ -246,6 +253,25 @@ def _timed(compute: Callable[[], Result]) -> tuple[Result, float]:
     start = time.perf_counter()
     result = compute()
     return result, time.perf_counter() - start
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 0; got {text!r}")
+    return int(text)
+
+
+def _print_json(value: Any) -> None:
+    """JSON has no NaN and no infinities: they are null."""
+
+    def finite(item: Any) -> Any:
+        if isinstance(item, float):
+            return item if math.isfinite(item) else None
+        if isinstance(item, dict):
+            return {name: finite(entry) for name, entry in item.items()}
+        return [finite(entry) for entry in item] if isinstance(item, (list, tuple)) else item
+
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

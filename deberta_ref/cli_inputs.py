@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,10 @@ def _ids(options: argparse.Namespace) -> Inputs:
 
 
 def _parsed(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"Token ids must be integers with spaces or commas between them; got {text!r}.") from None
+    words = text.replace(",", " ").split()
+    if not all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words):
+        raise ValueError(f"Token ids must be integers with spaces or commas between them; got {text!r}.")
+    return [int(word) for word in words]
 
 
 def _padded(rows: list[list[int]]) -> Inputs:

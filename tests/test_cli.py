@@ -2,17 +2,20 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 
 import models
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deberta_ref import Tokenizer, forward, init, presets, trace
+from deberta_ref import Params, Tokenizer, forward, init, presets, trace
 from deberta_ref.checkpoints import DEMO
 from deberta_ref.cli import main
+from deberta_ref.progress import progress
 
 clause = pytest.mark.clause
 
@@ -128,6 +131,9 @@ def test_trace_writes_every_tap_and_the_inputs(model, tmp_path, capsys):
         (["--ids", "1", "--out", "nowhere/y.npy"], "'nowhere' does not"),
         (["--ids-file", "nowhere.txt"], "No such file"),
         (["--ids", "1", "--seed", "-1", "--random"], "seed must be at least 0; got -1"),
+        (["--ids", "1", "--seed", "1"], "--seed is for random parameters"),
+        (["--ids", "1_0"], "got '1_0'"),
+        (["--ids", "1", "--out", "/"], "--out must"),
     ],
 )
 def test_an_unusable_request_is_one_sentence_and_exit_code_2(model, capsys, arguments, words):
@@ -144,6 +150,59 @@ def test_one_bad_example_among_many_is_refused_before_any_is_computed(model, tmp
     monkeypatch.setattr("deberta_ref.cli.forward", lambda *_: pytest.fail("computed something"))
     assert run("run", "--model", model, "--ids-file", tmp_path / "ids.json") == 2
     assert "got 99 at [20, 0]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "5", "[1, 2]", "[[1], 2]", "[" * 100_000, "[[1.5]]", '[["1"]]'])
+def test_a_file_of_ids_that_is_no_list_of_lists_is_one_sentence(model, tmp_path, capsys, text):
+    (tmp_path / "ids.json").write_text(text)
+    assert run("run", "--model", model, "--ids-file", tmp_path / "ids.json") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_of_ids_that_is_no_safetensors_file_is_one_sentence(model, tmp_path, capsys):
+    (tmp_path / "ids.safetensors").write_bytes(b"garbage")
+    assert run("run", "--model", model, "--ids-file", tmp_path / "ids.safetensors") == 2
+    assert "is no complete safetensors file" in capsys.readouterr().err
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path, capsys):
+    arrays = dict(init(CONFIG).arrays()) | {"layers.2.feedforward_norm.bias": np.full(12, 3e38, np.float32)}
+    arrays["layers.2.feedforward_norm.scale"] = np.full(12, 3e38, np.float32)
+    Params.from_arrays(CONFIG, arrays).save(tmp_path / "huge")
+    assert run("run", "--model", tmp_path / "huge", "--ids", "1 2", "--json") == 0
+    shown = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert None in shown["examples"][0]["first_numbers"][0]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+def test_a_terminal_without_some_letters_is_served(encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "deberta_ref.cli", "run", "日本 “fine”"]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert b"float32 of shape" in done.stdout
+
+
+def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("deberta_ref.progress.PATIENCE", 0.01)
+    with progress("opening it") as shown:
+        shown.done = ": 3 of 4"
+        time.sleep(0.1)
+    assert "opening it: 3 of 4, 0 s" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\033[K")
+
+
+def test_no_progress_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setattr("deberta_ref.progress.PATIENCE", 0.01)
+    with progress("opening it"):
+        time.sleep(0.05)
+        assert sys.stderr.getvalue() == ""
 
 
 def test_a_model_that_is_not_there_is_refused(capsys):
