@@ -65,7 +65,7 @@ def _size(name: str, value: Any, least: int) -> int:
 
 
 def _probability(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number in [0, 1); got {value!r}.")
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1); got {value!r}.")

@@ -40,15 +40,15 @@ FLOAT32_BOUND = 6.0
 FLOAT32_NODES_PER_UNIT = 256
 
 
-@np.errstate(over="ignore", under="ignore")
 def gelu(x: Array) -> Array:
     """X · Φ(x), element by element, in the type of ``x``, float32 or float64: any shape, the same shape."""
     # GELU-ERF, GELU-ACCURACY
     evaluate = _gelu64 if x.dtype == np.float64 else _gelu32
     flat = np.ascontiguousarray(x).reshape(-1)
     result = np.empty_like(flat)
-    for start in range(0, flat.size, BLOCK):
-        result[start : start + BLOCK] = evaluate(flat[start : start + BLOCK])
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for start in range(0, flat.size, BLOCK):
+            result[start : start + BLOCK] = evaluate(flat[start : start + BLOCK])
     return result.reshape(x.shape)
 
 

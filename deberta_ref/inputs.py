@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deberta_ref.config import Config
+from deberta_ref.params import Params
+from deberta_ref.positions import check_distance
 from deberta_ref.precision import Integers
 
 KEYS = ("token_ids", "padding_mask")
@@ -39,12 +41,15 @@ class Batch:
         return int(self.mask.shape[1])
 
 
-def pack(inputs: Any, config: Config, *, allow_long: bool = False) -> Batch:
+def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
     """The valid tokens of ``inputs``, a mapping of ``token_ids`` and ``padding_mask``, each (B, T), integers.
 
     Booleans, any integer type and nested lists are served; nothing is changed in place. Raises ValueError, or TypeError
     where a type is wrong, that names the entry and says what came and what is allowed.
     """
+    if not isinstance(params, Params):
+        raise TypeError(f"params must be a deberta_ref.Params, as from_preset or init gives; got {params!r:.60}.")
+    config = params.config
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs must be a mapping with {' and '.join(KEYS)}; got {type(inputs).__name__}.")
     faults = [f"{key} is missing" for key in KEYS if key not in inputs]
@@ -88,19 +93,28 @@ def _check_length(length: int, config: Config, *, allow_long: bool) -> None:
             f"token_ids may have up to max_sequence_length = {most} positions; got T = {length}: cut the text, or "
             f"allow_long=True to go beyond what the model was trained for."
         )
+    check_distance(length - 1, config.bucket_size, most)  # REL-LONG
 
 
 def _integers(name: str, value: Any) -> NDArray[Any]:
     """``value`` as an array of rank 2 with an integer type, or of Python integers too large for one."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array; got a masked one: say what is valid in padding_mask.")
     try:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} must be a rectangle, (B, T); got rows of different lengths.") from None
+    except RuntimeError as error:  # of a framework's tensor
+        raise TypeError(f"{name} must be an array; got a {type(value).__name__} that is none: {error}.") from None
+    if array.ndim == 0 and array.dtype.kind not in "biufc":
+        raise TypeError(f"{name} must have 2 axes, (B, T); got a {type(value).__name__}.")
     if array.ndim != 2:
         raise ValueError(f"{name} must have 2 axes, (B, T); got {array.ndim}, of shape {array.shape}.")
     if array.dtype.kind == "b" or (array.size == 0 and not isinstance(value, np.ndarray)):
         return array.astype(np.intp)  # an empty list has no type of its own
-    if array.dtype.kind in "iu" or (array.dtype.kind == "O" and all(isinstance(v, int) for v in array.flat)):
+    if array.dtype.kind in "iu" or (
+        array.dtype.kind == "O" and all(isinstance(v, (int, np.integer)) for v in array.flat)
+    ):
         return array
     raise TypeError(f"{name} must be integers; got {array.dtype}: cast it to int32.")
 

@@ -38,8 +38,9 @@ def forward(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool 
 
     Raises ValueError, or TypeError where a type is wrong, before anything is computed.
     """
-    batch = pack(inputs, params.config, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
-    x = encode(params, batch, compute_dtype(dtype, params.dtype), tap=lambda _name, _value: None)  # (N + 1, D)
+    batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
+    with np.errstate(all="ignore"):  # an overflow that matters shows as an infinity or a NaN
+        x = encode(params, batch, compute_dtype(dtype, params.dtype), tap=lambda _name, _value: None)  # (N + 1, D)
     return x[batch.index]  # (B, T, D)   PAD-OUTPUT
 
 

@@ -1,7 +1,7 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
 Each computes in the type of its first argument, float32 or float64; parameters kept in another type are cast where
-they are used. None changes its arguments, and none warns: an overflow that matters shows as an infinity.
+they are used. None changes its arguments.
 """
 
 from __future__ import annotations
@@ -20,43 +20,41 @@ EPSILON = 1e-7
 """NORM-EPSILON: what is added to a variance, in every layer normalisation of every DeBERTaV3."""
 
 
-@np.errstate(all="ignore")
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product over the last two axes: (…, n, k) and (…, k, m) -> (…, n, m)."""
     product: Array = np.matmul(a, b)
     return product
 
 
-@np.errstate(all="ignore")
 def linear(x: Array, p: Linear) -> Array:
     """X · weightᵀ + bias: (…, in) -> (…, out)."""
     weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
     return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
 
 
-@np.errstate(all="ignore")
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
-    least, most = x.min(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)
-    exponent = np.maximum(np.frexp(np.maximum(-least, most))[1], 0)
-    x = np.ldexp(x, -exponent)  # by a power of two, exactly, so that no square overflows   NORM-RANGE
-    mean = x.mean(axis=-1, keepdims=True)
-    mean = np.clip(mean, np.ldexp(least, -exponent), np.ldexp(most, -exponent))  # equal values are their own mean
-    centred = x - mean
-    variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
-    epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON
-    deviation = np.maximum(np.sqrt(variance + epsilon), np.finfo(x.dtype).tiny)  # not 0 where a scaled epsilon is
-    normalised = centred / deviation  # NORM-DEFINITION
-    scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
-    result: Array = normalised * scale + bias
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        least, most = x.min(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)
+        exponent = np.maximum(np.frexp(np.maximum(-least, most))[1], 0)
+        x = np.ldexp(x, -exponent)  # by a power of two, exactly, so that no square overflows   NORM-RANGE
+        mean = np.clip(x.mean(axis=-1, keepdims=True), np.ldexp(least, -exponent), np.ldexp(most, -exponent))
+        centred = x - mean  # equal values are their own mean, exactly
+        centred -= centred.mean(axis=-1, keepdims=True)  # what the rounding of a large mean left over
+        variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
+        epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON
+        deviation = np.maximum(np.sqrt(variance + epsilon), np.finfo(x.dtype).tiny)  # not 0 where a scaled epsilon is
+        normalised = centred / deviation  # NORM-DEFINITION
+        scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
+        result: Array = normalised * scale + bias
     return result
 
 
-@np.errstate(all="ignore")
 def softmax(x: Array) -> Array:
     """exp(x) over its sum along the last axis: (…, T) -> (…, T)."""
-    exp = np.exp(x - x.max(axis=-1, keepdims=True))  # NUM-SOFTMAX: at most exp(0), so that nothing overflows
-    quotient: Array = exp / exp.sum(axis=-1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        exp = np.exp(x - x.max(axis=-1, keepdims=True))  # NUM-SOFTMAX: at most exp(0), so that nothing overflows
+        quotient: Array = exp / exp.sum(axis=-1, keepdims=True)
     return quotient
 
 

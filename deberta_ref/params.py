@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deberta_ref.config import Config
 from deberta_ref.precision import STORED, Array, DType, known_dtype
 
 if TYPE_CHECKING:
     from os import PathLike
-
-    from deberta_ref.config import Config
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,13 @@ class Params:
     relative_norm: Norm
     layers: tuple[Layer, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.layers) != self.config.num_layers:
+            raise ValueError(
+                f"layers must be {self.config.num_layers}, as in the configuration; got {len(self.layers)}."
+            )
+        _checked(shapes(self.config), self.arrays())  # whoever builds one otherwise is told as well
+
     @classmethod
     def from_arrays(cls, config: Config, arrays: Mapping[str, Any]) -> Params:
         """Parameters from arrays by the names of ``shapes(config)``, not copied, of float16, float32 or float64.
@@ -65,8 +71,9 @@ class Params:
         Raises ValueError that lists every name that is missing, unknown or of the wrong shape; TypeError for values
         that are not floating-point numbers.
         """
-        wanted = shapes(config)
-        checked = _checked(wanted, arrays)
+        if not isinstance(config, Config):
+            raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
+        checked = _checked(shapes(config), arrays)
 
         def linear(name: str) -> Linear:
             return Linear(checked[f"{name}.weight"], checked[f"{name}.bias"])
@@ -164,12 +171,19 @@ def num_params(config: Config) -> int:
 
 def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:
     """Read-only views of the arrays, every name present and every shape and type right."""
-    given = {name: np.asarray(array) for name, array in arrays.items()}
+    given = {}
+    for name, value in arrays.items():
+        try:
+            given[name] = np.asarray(value)
+        except (ValueError, RuntimeError) as error:  # noqa: PERF203 - rows of different lengths; a framework's tensor
+            raise TypeError(f"{name} must be an array; got a {type(value).__name__}: {error}.") from None
     if faults := misfits(wanted, {name: array.shape for name, array in given.items()}):
         raise ValueError(f"These parameters do not fit the configuration: {'; '.join(faults)}.")
     for name, array in given.items():
-        if array.dtype.name not in STORED:
-            raise TypeError(f"{name} must be of {', '.join(STORED)}; got {array.dtype}.")
+        if array.dtype.name not in STORED or isinstance(arrays[name], np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} must be of {', '.join(STORED)}; got {type(arrays[name]).__name__} of {array.dtype}."
+            )
     checked = {name: array.view() for name, array in given.items()}
     for view in checked.values():
         view.flags.writeable = False

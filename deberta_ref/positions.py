@@ -40,18 +40,21 @@ def bucket(distance: int, config: Config) -> int:
 def _magnitudes(count: int, bucket_size: int, max_sequence_length: int) -> tuple[int, ...]:
     """The bucket of each of the distances 0, 1, …, count − 1."""
     m, M = bucket_size // 2, max_sequence_length
-    if count - 1 > m >= M - 1:
+    check_distance(count - 1, bucket_size, M)
+    found = list(range(min(count, m + 1)))  # REL-BUCKET: one bucket a distance
+    t, left, right = 0, 1, m ** (m - 1)  # left is m^t, right is (M−1)^t · m^(m−1)
+    for distance in range(m + 1, count):
+        while distance ** (m - 1) * left > right:  # REL-BUCKET: until |δ|^(m−1) · m^t ≤ (M−1)^t · m^(m−1)
+            t, left, right = t + 1, left * m, right * (M - 1)  # never less than at the distance before
+        found.append(m + t)
+    return tuple(found)
+
+
+def check_distance(longest: int, bucket_size: int, max_sequence_length: int) -> None:
+    """Raise ValueError if a distance has no bucket (REL-LONG)."""
+    m, M = bucket_size // 2, max_sequence_length
+    if longest > m >= M - 1:
         raise ValueError(
             f"A distance over {m} (bucket_size // 2) has a bucket only if max_sequence_length − 1 is over {m} too; "
-            f"got max_sequence_length {M} and distance {count - 1}: shorten the sequence to {m + 1} tokens."
+            f"got max_sequence_length {M} and distance {longest}: shorten the sequence to {m + 1} tokens."
         )
-    found = []
-    t = 0
-    for distance in range(count):
-        if distance <= m:
-            found.append(distance)  # REL-BUCKET: one bucket a distance
-        else:
-            while distance ** (m - 1) * m**t > (M - 1) ** t * m ** (m - 1):  # (distance/m)^(m−1) > ((M−1)/m)^t
-                t += 1  # never less than at the distance before
-            found.append(m + t)  # REL-BUCKET: the least t for which the inequality fails
-    return tuple(found)

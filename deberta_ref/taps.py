@@ -50,9 +50,10 @@ def trace(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = 
     The arguments are those of ``forward``, and ``output`` equals its result bit for bit. Every other tap has zeros
     where a token, or a token of a pair, is padded. ``relative_row`` is of integers, everything else of ``dtype``.
     """
-    batch = pack(inputs, params.config, allow_long=allow_long)
+    batch = pack(inputs, params, allow_long=allow_long)
     recorder = _Recorder(params.config, batch, compute_dtype(dtype, params.dtype))
-    encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
+    with np.errstate(all="ignore"):
+        encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
     return recorder.taps
 
 

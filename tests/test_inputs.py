@@ -58,7 +58,9 @@ def test_an_id_out_of_range_is_refused_even_where_it_is_padded():
         (1, ValueError, "got 0"),
         ([[[1]]], ValueError, "got 3"),
         ([[1, 1], [1]], ValueError, "rows of different lengths"),
-        ("text", ValueError, "got 0"),
+        ("text", TypeError, "got a str"),
+        (None, TypeError, "got a NoneType"),
+        (np.ma.masked_array([[1, 1, 1]] * 2, mask=[[0, 0, 1]] * 2), TypeError, "got a masked one"),
     ],
 )
 def test_wrong_types_and_ranks_are_refused_by_name(entry, value, error, words):
@@ -127,6 +129,25 @@ def test_inputs_that_are_no_mapping_are_refused():
 def test_an_unknown_type_to_compute_in_is_refused(dtype, error):
     with pytest.raises(error, match="dtype must be 'float32' or 'float64'; got"):
         forward(PARAMS, models.inputs_of(IDS, MASK), dtype=dtype)
+
+
+@pytest.mark.parametrize("params", ["deberta_v3_base_en", None, {}, CONFIG])
+def test_what_is_no_params_is_refused(params):
+    with pytest.raises(TypeError, match=r"params must be a deberta_ref\.Params"):
+        forward(params, models.inputs_of(IDS, MASK))
+
+
+def test_python_and_numpy_integers_in_object_arrays_are_served():
+    ids = np.array([[1, np.int64(2), 3]], object)
+    assert (forward(PARAMS, models.inputs_of(ids)) == forward(PARAMS, models.inputs_of([[1, 2, 3]]))).all()
+
+
+@clause("REL-LONG")
+def test_a_length_without_buckets_is_refused_before_anything_is_computed(monkeypatch):
+    params = init(models.TINY)
+    monkeypatch.setattr("deberta_ref.model.embed", lambda *_: pytest.fail("computed something"))
+    with pytest.raises(ValueError, match="shorten the sequence to 129 tokens"):
+        forward(params, models.inputs_of([[1] * 130]), allow_long=True)
 
 
 def test_inputs_are_never_changed():

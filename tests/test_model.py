@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from test_ops import layer_norm_by_loops
 
-from deberta_ref import forward, init, trace
-from deberta_ref.model import disentangled_attention, embed
+from deberta_ref import Params, forward, init, trace
+from deberta_ref.inputs import pack
+from deberta_ref.model import disentangled_attention, embed, encode
 from deberta_ref.positions import bucket
 
 clause = pytest.mark.clause
@@ -190,6 +191,22 @@ def test_all_padded_positions_hold_one_row_that_depends_on_the_parameters_alone(
     assert np.allclose(rows, rows[0], rtol=0, atol=NOISE)
 
 
+@clause("PAD-OUTPUT")
+def test_the_padded_row_is_zeros_that_hear_nobody_through_every_layer():
+    params = models.random_params(models.SMALL, np.random.default_rng(4))
+
+    def norm(row, p):
+        return np.array(layer_norm_by_loops(row, p.scale, p.bias))
+
+    x = np.zeros(12)
+    for p in params.layers:
+        x = norm(x + p.attention_output.bias, p.attention_norm)
+        inner = np.array([v * math.erfc(-v / math.sqrt(2)) / 2 for v in p.up.weight @ x + p.up.bias])
+        x = norm(x + p.down.weight @ inner + p.down.bias, p.feedforward_norm)
+    y = forward(params, models.inputs_of([[3, 1, 4]], [[1, 0, 0]]))
+    assert np.allclose(y[0, 1:], x, rtol=0, atol=NOISE)
+
+
 @clause("EMB-LOOKUP")
 def test_id_0_is_a_token_like_any_other():
     params = models.random_params(models.SMALL, np.random.default_rng(0))
@@ -233,8 +250,12 @@ def test_float32_is_float64_with_noise(seed):
 def test_everything_is_computed_in_the_type_asked_for(kept, dtype):
     params = init(models.SMALL, dtype=kept)
     expected = np.dtype(dtype) if dtype is not None else max(np.dtype(kept), np.dtype("float32"))
-    taps = trace(params, models.inputs_of([[1, 2, 3]]), dtype=dtype)
+    inputs = models.inputs_of([[1, 2, 3]])
+    taps = trace(params, inputs, dtype=dtype)
     assert {tap.dtype for name, tap in taps.items() if name != "relative_row"} == {expected}
+    handed_over = {}
+    encode(params, pack(inputs, params), expected, handed_over.__setitem__)
+    assert {tap.dtype for name, tap in handed_over.items() if name != "relative_row"} == {expected}
 
 
 @clause("NUM-DTYPE")
@@ -245,12 +266,22 @@ def test_the_same_call_gives_the_same_bits():
     assert (forward(params, inputs) == forward(params, inputs)).all()
 
 
-def test_parameters_that_are_not_finite_give_no_warning():
-    arrays = dict(init(models.SMALL).arrays())
-    arrays["layers.0.up.weight"] = np.full((20, 12), np.inf, np.float32)
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (["layers.0.up.weight"], np.inf),
+        (["layers.0.query.bias", "layers.0.key.bias"], 1e19),
+        (["layers.0.query.weight", "layers.0.query.bias", "layers.0.key.weight", "layers.0.key.bias"], 1e-20),
+        (["token_embedding"], 1e60),
+    ],
+)
+def test_no_parameters_make_a_forward_pass_warn(names, value):
+    arrays = dict(init(models.SMALL, dtype="float64").arrays())
+    arrays |= {name: np.full(arrays[name].shape, value) for name in names}
+    params = Params.from_arrays(models.SMALL, arrays)
     with np.errstate(all="raise"):
-        y = forward(type(init(models.SMALL)).from_arrays(models.SMALL, arrays), models.inputs_of([[1, 2]]))
-    assert np.isnan(y).any()
+        assert forward(params, models.inputs_of([[1, 2]]), dtype="float32").shape == (1, 2, 12)
+        assert trace(params, models.inputs_of([[1, 2]]), dtype="float32")["output"].shape == (1, 2, 12)
 
 
 @clause("REL-LONG")

@@ -1,5 +1,6 @@
 """Parameters: names, shapes, types, initialisation, saving."""
 
+import dataclasses
 import hashlib
 import json
 import statistics
@@ -58,6 +59,25 @@ def test_parameters_that_are_no_floating_point_numbers_are_refused(dtype):
     arrays["embeddings_norm.bias"] = np.zeros(12, dtype)
     with pytest.raises(TypeError, match=r"embeddings_norm\.bias must be of float16, float32, float64; got"):
         Params.from_arrays(CONFIG, arrays)
+
+
+def test_parameters_are_checked_however_they_are_built():
+    params = init(CONFIG)
+    with pytest.raises(ValueError, match="layers must be 3"):
+        dataclasses.replace(params, layers=params.layers[:2])
+    with pytest.raises(ValueError, match="token_embedding has shape"):
+        dataclasses.replace(params, token_embedding=params.token_embedding[:5])
+    with pytest.raises(TypeError, match=r"config must be a deberta_ref\.Config; got dict"):
+        Params.from_arrays({}, params.arrays())
+    with pytest.raises(TypeError, match="token_embedding must be an array"):
+        Params.from_arrays(CONFIG, dict(params.arrays()) | {"token_embedding": [[1.0], [1.0, 2.0]]})
+
+
+def test_the_type_of_parameters_is_the_widest_of_theirs():
+    arrays = dict(init(CONFIG, dtype="float16").arrays())
+    assert Params.from_arrays(CONFIG, arrays).dtype == np.float16
+    arrays["layers.2.down.bias"] = arrays["layers.2.down.bias"].astype(np.float64)
+    assert Params.from_arrays(CONFIG, arrays).dtype == np.float64
 
 
 def test_initial_values_are_truncated_normal_zero_and_one():
@@ -131,13 +151,49 @@ def test_saved_parameters_come_back_bit_for_bit(tmp_path, dtype):
 @clause("VEC-FILES")
 def test_a_saved_directory_has_the_hugging_face_layout(tmp_path):
     init(CONFIG).save(tmp_path)
-    entries = json.loads((tmp_path / "config.json").read_text())
-    assert entries["model_type"] == "deberta-v2"
-    assert (entries["position_buckets"], entries["max_position_embeddings"]) == (8, 16)
-    tensors = load_file(tmp_path / "model.safetensors")
-    assert tensors["encoder.layer.2.attention.self.query_proj.weight"].shape == (12, 12)
-    assert tensors["encoder.rel_embeddings.weight"].shape == (16, 12)
-    assert len(tensors) == len(shapes(CONFIG))
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "architectures": ["DebertaV2Model"],
+        "attention_probs_dropout_prob": 0.1,
+        "dtype": "float32",
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": 12,
+        "initializer_range": 0.02,
+        "intermediate_size": 20,
+        "layer_norm_eps": 1e-7,
+        "max_position_embeddings": 16,
+        "max_relative_positions": -1,
+        "model_type": "deberta-v2",
+        "norm_rel_ebd": "layer_norm",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "pad_token_id": 0,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "position_buckets": 8,
+        "relative_attention": True,
+        "share_att_key": True,
+        "type_vocab_size": 0,
+        "vocab_size": 40,
+    }
+    found = {name: array.shape for name, array in load_file(tmp_path / "model.safetensors").items()}
+    linear = {
+        "attention.self.query_proj": (12, 12),
+        "attention.self.key_proj": (12, 12),
+        "attention.self.value_proj": (12, 12),
+        "attention.output.dense": (12, 12),
+        "intermediate.dense": (20, 12),
+        "output.dense": (12, 20),
+    }
+    expected = {"embeddings.word_embeddings.weight": (40, 12), "encoder.rel_embeddings.weight": (16, 12)}
+    for name in ("embeddings.LayerNorm", "encoder.LayerNorm"):
+        expected |= {f"{name}.weight": (12,), f"{name}.bias": (12,)}
+    for n in range(3):
+        for name, shape in linear.items():
+            expected |= {f"encoder.layer.{n}.{name}.weight": shape, f"encoder.layer.{n}.{name}.bias": shape[:1]}
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            expected |= {f"encoder.layer.{n}.{name}.weight": (12,), f"encoder.layer.{n}.{name}.bias": (12,)}
+    assert found == expected
 
 
 def test_saving_again_replaces_the_files_and_leaves_no_others(tmp_path):

@@ -7,7 +7,8 @@ import models
 import numpy as np
 import pytest
 
-from deberta_ref import forward, trace
+from deberta_ref import Config, forward, trace
+from deberta_ref.positions import bucket, relative_row
 from deberta_ref.taps import tap_axes
 
 clause = pytest.mark.clause
@@ -58,7 +59,22 @@ def test_taps_have_their_shapes_and_zeros_where_padded(seed, dtype):
         elif axes == "BHTT":
             pairs = mask[:, :, None] & mask[:, None, :]
             assert (taps[name].transpose(0, 2, 3, 1)[~pairs] == 0).all()
-    assert taps["relative_row"].dtype.kind == "i"
+    assert taps["relative_row"].dtype == np.intp
+    assert (taps["relative_row"] == relative_row(T, config)).all()
+
+
+@clause("IN-LENGTH")
+def test_trace_refuses_what_forward_refuses():
+    params = models.random_params(models.SMALL, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="got T = 17"):
+        trace(params, models.inputs_of([[1] * 17]))
+    assert trace(params, models.inputs_of([[1] * 17]), allow_long=True)["output"].shape == (1, 17, 12)
+
+
+def test_rows_beyond_127_are_kept_whole():
+    config = Config(9, 1, 1, 2, 2, max_sequence_length=300)
+    row = trace(models.random_params(config, np.random.default_rng(0)), models.inputs_of([[1] * 300]))["relative_row"]
+    assert (row[0, 0], row[299, 0], row[0, 299]) == (256, 256 + bucket(299, config), 256 - bucket(299, config))
 
 
 @clause("VEC-PADDED")
