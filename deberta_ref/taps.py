@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from deberta_ref import model
 from deberta_ref.config import Config
-from deberta_ref.inputs import Batch, pack
-from deberta_ref.model import encode
+from deberta_ref.inputs import Batch
 from deberta_ref.params import Params
 from deberta_ref.precision import Array, DType, compute_dtype
 
@@ -50,10 +51,17 @@ def trace(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = 
     The arguments are those of ``forward``, and ``output`` equals its result bit for bit. Every other tap has zeros
     where a token, or a token of a pair, is padded. ``relative_row`` is of integers, everything else of ``dtype``.
     """
-    batch = pack(inputs, params, allow_long=allow_long)
+    return record(model, params, inputs, dtype, allow_long=allow_long)
+
+
+def record(
+    module: ModuleType, params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = False
+) -> dict[str, Any]:
+    """``trace`` of the model in ``module``: ``deberta_ref.model``, or a variant of it."""
+    batch = module.pack(inputs, params, allow_long=allow_long)
     recorder = _Recorder(params.config, batch, compute_dtype(dtype, params.dtype))
     with np.errstate(all="ignore"):
-        encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
+        module.encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
     return recorder.taps
 
 
