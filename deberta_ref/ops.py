@@ -35,11 +35,9 @@ def linear(x: Array, p: Linear) -> Array:
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        least, most = x.min(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)
-        exponent = np.maximum(np.frexp(np.maximum(-least, most))[1], 0)
+        exponent = np.maximum(np.frexp(abs(x).max(axis=-1, keepdims=True))[1], 0)
         x = np.ldexp(x, -exponent)  # by a power of two, exactly, so that no square overflows   NORM-RANGE
-        mean = np.clip(x.mean(axis=-1, keepdims=True), np.ldexp(least, -exponent), np.ldexp(most, -exponent))
-        centred = x - mean  # equal values are their own mean, exactly
+        centred = x - x.mean(axis=-1, keepdims=True)
         centred -= centred.mean(axis=-1, keepdims=True)  # what the rounding of a large mean left over
         variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
         epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON

@@ -1,0 +1,258 @@
+"""Every mistake that a port could make is rejected by some small case, and every clause has a mistake to reject."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from test_spec import CLAUSES
+
+from deberta_ref import Config, Params, model
+from deberta_ref.conformance import noise
+from deberta_ref.conformance.mutants import mutants
+from deberta_ref.params import Norm
+from deberta_ref.recipe import from_recipe, recipe_ids
+from deberta_ref.taps import record
+
+clause = pytest.mark.clause
+
+REJECTED = 10
+"""Noise multiples from which on no float32 evaluation is right; a right one scores below 2."""
+
+WITHOUT = {
+    "VEC-PADDED": "padded positions are never judged; the reference's own zeros are tested in test_taps",
+    "VEC-FILES": "a file that is laid out otherwise is not read at all; tested in test_huggingface_layout",
+    "REC-MIXER": "another recipe gives another model, not a wrong output; its bits are compared in test_recipe",
+    "REC-FACTORS": "as REC-MIXER",
+    "REC-VALUES": "as REC-MIXER",
+    "REC-IDS": "as REC-MIXER",
+    "NOISE-FLOOR": "about the judge, not about what is judged; tested in test_noise",
+    "NOISE-SCORE": "as NOISE-FLOOR",
+}
+"""The clauses that no mutant of the model can break, and why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model by the recipe, some of its parameters multiplied, and the shape and the mask of its input."""
+
+    config: Config
+    B: int
+    T: int
+    holes: bool = False  # tail padding, a hole, and an example without a valid token
+    factors: tuple[tuple[str, float], ...] = ()  # (end of a parameter's name, what it is multiplied by)
+    allow_long: bool = False
+
+
+CASES = {
+    "padded": Case(Config(12, 3, 4, 20, 32, max_sequence_length=32, bucket_size=20), 4, 24, holes=True),
+    "512": Case(Config(50, 1, 1, 12, 8, bucket_size=64), 1, 512),
+    "odd": Case(Config(50, 2, 2, 8, 12, max_sequence_length=40, bucket_size=9), 1, 40),
+    "long": Case(Config(50, 1, 2, 12, 16, max_sequence_length=16, bucket_size=8), 2, 40, allow_long=True),
+    "sharp": Case(
+        Config(50, 1, 2, 24, 24, max_sequence_length=32, bucket_size=8),
+        3,
+        30,
+        factors=(("query.weight", 6), ("key.weight", 6)),
+    ),
+    "tiny": Case(
+        Config(50, 1, 2, 24, 24, max_sequence_length=32, bucket_size=8),
+        1,
+        24,
+        factors=(("token_embedding", 2**-10), ("relative_embedding", 2**-10)),
+    ),
+}
+"""Few, and each needed: KerasHub's order of operations shows at 512 tokens of (64, 512) and not before, epsilon at
+a tiny variance, an overflow at scores over 88, id 0 and masks in the padded one."""
+
+
+@cache
+def made(name):
+    """The case's parameters, inputs, float64 truth and noise floors."""
+    case = CASES[name]
+    arrays = dict(from_recipe(case.config).arrays())
+    for end, factor in case.factors:
+        arrays |= {name: array * np.float32(factor) for name, array in arrays.items() if name.endswith(end)}
+    mask = np.ones((case.B, case.T), np.int64)
+    if case.holes:
+        mask[0, case.T // 2 :] = 0
+        mask[1, 5:11] = 0
+        mask[3] = 0
+    params = Params.from_arrays(case.config, arrays)
+    inputs = {"token_ids": recipe_ids(case.config, case.B, case.T), "padding_mask": mask}
+    truth = record(model, params, inputs, "float64", allow_long=case.allow_long)
+    return params, inputs, truth, noise.floors(params, inputs, allow_long=case.allow_long)
+
+
+def scores(module, name, *taps):
+    """The float32 scores of these taps of a model on a case; empty where the mutant's own check refuses the case."""
+    params, inputs, truth, floor = made(name)
+    try:
+        found = record(module, params, inputs, "float32", allow_long=CASES[name].allow_long)
+    except ValueError:
+        return {}
+    return noise.scores(noise.errors({tap: found[tap] for tap in taps or floor}, truth, params, inputs), floor)
+
+
+@cache
+def row(name):
+    """The score of a mutant's last hidden state on every case."""
+    module = mutants[name].model()
+    return {case: scores(module, case, "output").get("output", 0.0) for case in CASES}
+
+
+@cache
+def exactly(name, case):
+    """The last hidden state of a mutant in float64 at valid positions, in multiples of the case's noise; or None."""
+    params, inputs, _, floor = made(case)
+    try:
+        found = record(mutants[name].model(), params, inputs, "float64", allow_long=CASES[case].allow_long)
+    except ValueError:
+        return None
+    return found["output"][inputs["padding_mask"] == 1] / floor["output"].max
+
+
+def alike(one, other):
+    """Whether two mutants give the same hidden states on every case that both serve, but for noise."""
+    pairs = ((exactly(one, case), exactly(other, case)) for case in CASES)
+    return all(a is None or b is None or abs(a - b).max() < REJECTED for a, b in pairs)
+
+
+def that_show(place):
+    """The ids of the mutants that show there."""
+    return [name for name, mutant in mutants.items() if mutant.shows == place]
+
+
+def test_ids_never_change_their_form_and_clauses_are_known():
+    for name, mutant in mutants.items():
+        assert name == mutant.id
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+        assert mutant.clause in CLAUSES
+        assert mutant.sentence.endswith(".")
+        assert isinstance(mutant.seen, tuple)
+    rewritings = {(mutant.module, mutant.old, mutant.new) for mutant in mutants.values()}
+    assert len(rewritings) == len(mutants)
+
+
+def test_every_clause_has_a_mutant_or_a_reason_to_have_none():
+    assert WITHOUT.keys() <= CLAUSES.keys()
+    assert {mutant.clause for mutant in mutants.values()} == CLAUSES.keys() - WITHOUT.keys()
+
+
+def test_every_operation_and_every_request_below_is_of_a_mutant():
+    assert list(OPERATIONS) == that_show("operation")
+    assert list(REFUSALS) == that_show("refusal")
+
+
+@pytest.mark.parametrize("name", mutants)
+def test_what_a_mutant_rewrites_stands_once_in_the_source(name):
+    mutants[name].model()  # raises if it does not
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reference_itself_is_rejected_by_no_case(name):
+    assert max(scores(model, name).values()) < 2
+
+
+@pytest.mark.parametrize("name", that_show("output"))
+def test_a_mistake_is_rejected_by_the_last_hidden_state_of_a_case(name):
+    print(f"{name:36}", *(f"{case} {score:<8.2g}" for case, score in row(name).items()))
+    assert max(row(name).values()) >= REJECTED, row(name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_case_some_mistake_would_escape(case):
+    others = {name: max(score for other, score in row(name).items() if other != case) for name in that_show("output")}
+    escaped = [name for name, score in others.items() if score < REJECTED]
+    print(f"without {case}: {', '.join(escaped)}")
+    assert escaped
+
+
+def test_no_two_mistakes_look_the_same():
+    assert [pair for pair in itertools.combinations(that_show("output"), 2) if alike(*pair)] == []
+
+
+@clause("VEC-TAPS")
+@pytest.mark.parametrize("name", that_show("taps"))
+def test_a_mistake_in_a_tap_leaves_the_output_and_is_rejected_by_that_tap_alone(name):
+    found = scores(mutants[name].model(), "padded")
+    rejecting = {tap for tap, score in found.items() if score >= REJECTED}
+    assert rejecting
+    assert all(tap.rpartition(".")[2] in mutants[name].sentence for tap in rejecting)
+    assert found["output"] < 2
+
+
+@clause("PAD-OUTPUT")
+@pytest.mark.parametrize("name", that_show("nowhere"))
+def test_what_differs_at_padded_positions_alone_is_never_rejected(name):
+    params, inputs, truth, _ = made("padded")
+    mutant = mutants[name].model()
+    found = record(mutant, params, inputs, "float64")["output"]
+    assert abs(found - truth["output"])[inputs["padding_mask"] == 0].min(axis=0).max() > 0.01
+    assert max(max(scores(mutant, case).values()) for case in CASES) < 2
+
+
+def near(value, expected):
+    return value.shape == np.shape(expected) and bool(np.allclose(value, expected, rtol=1e-5, atol=1e-6))
+
+
+def normalised(module, *values):
+    """A float32 row, layer-normalised."""
+    with np.errstate(all="ignore"):
+        return module.layer_norm(np.float32([values]), Norm(np.ones(len(values)), np.zeros(len(values))))[0]
+
+
+def gelu_errs_by_2_ulp_at_most(module):
+    x = np.linspace(0.5, 3, 10_001, dtype=np.float32)
+    exact = model.gelu(x.astype(np.float64))
+    return (abs(module.gelu(x) - exact) <= 2 * np.spacing(exact.astype(np.float32))).all()
+
+
+OPERATIONS = {
+    "norm-squares-unscaled": lambda module: near(normalised(module, 1e30, -1e30, 0), [1.5**0.5, -(1.5**0.5), 0]),
+    "norm-large-mean-rounded": lambda module: near(
+        normalised(module, *range(2**23, 2**23 + 7)), [i / 2 for i in range(-3, 4)]
+    ),
+    "gelu-1-plus-erf": lambda module: near(module.gelu(np.array([-10.0])) * 1e23, [-7.619853024]),
+    "gelu-interpolated-linearly": gelu_errs_by_2_ulp_at_most,
+}
+"""Whether an operation is right, for the mutants that only an operation shows."""
+
+
+@clause("NORM-RANGE", "GELU-ACCURACY")
+@pytest.mark.parametrize("name", that_show("operation"))
+def test_a_mistake_that_no_model_shows_is_rejected_by_the_operation(name):
+    assert OPERATIONS[name](model)
+    assert not OPERATIONS[name](mutants[name].model())
+
+
+def request(ids: Any, mask: Any, **others: Any):
+    """A forward pass of a small model over such inputs."""
+    params = from_recipe(Config(10, 1, 2, 4, 4, max_sequence_length=4, bucket_size=4))
+    inputs = {"token_ids": ids, "padding_mask": mask, **others}
+    return lambda module: module.forward(params, {key: value for key, value in inputs.items() if value is not None})
+
+
+REFUSALS = {
+    "heads-do-not-divide": lambda module: module.Config(10, 1, 3, 4, 6),
+    "bucket-size-1": lambda module: module.Config(10, 1, 1, 4, 6, bucket_size=1),
+    "forgotten-mask-is-ones": request([[1, 2]], None),
+    "unknown-inputs-ignored": request([[1, 2]], [[1, 1]], token_type_ids=[[0, 0]]),
+    "negative-ids-from-the-end": request([[1, -1]], [[1, 1]]),
+    "ids-clipped": request([[1, 10]], [[1, 1]]),
+    "mask-values-unchecked": request([[1, 2]], [[1, 2]]),
+    "mask-broadcast": request([[1, 2], [3, 4]], [[1, 1]]),
+    "long-without-asking": request([[1] * 5], [[1] * 5]),
+}
+"""A request that must be refused, and that the mutant serves."""
+
+
+@clause("IN-CONFIG", "IN-KEYS", "IN-IDS", "IN-MASK", "IN-LENGTH")
+@pytest.mark.parametrize("name", that_show("refusal"))
+def test_a_check_that_is_dropped_serves_what_must_be_refused(name):
+    with pytest.raises(ValueError, match=r" must | may "):
+        REFUSALS[name](model)
+    REFUSALS[name](mutants[name].model())
