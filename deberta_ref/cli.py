@@ -37,9 +37,10 @@ Result = TypeVar("Result")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows another
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("deberta_ref").setLevel(logging.INFO)  # what of a checkpoint is left out
     try:
@@ -52,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"deberta-ref {options.name}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"deberta-ref {options.name}: there is not enough memory: {error}. Try shorter texts.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130  # as the shell says it
     return code
 
 
@@ -200,6 +206,7 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--random", action="store_true", help="take only the model's sizes, and random parameters")
     command.add_argument("--seed", type=int, help="the seed of the random parameters (0)")
     command.add_argument("--dtype", help="float32 or float64 (that of the parameters, float32 at least)")
+    command.add_argument("--allow-nonfinite", action="store_true", help="take parameters that are NaN or infinite")
     command.add_argument("--allow-long", action="store_true", help="take more tokens than max_sequence_length")
 
 
@@ -209,7 +216,7 @@ def _params(options: argparse.Namespace) -> Params:
     with progress(f"opening {options.model}"):
         if options.random:
             return init(read_config(options.model), seed=options.seed or 0)
-        return from_preset(options.model)
+        return from_preset(options.model, allow_nonfinite=options.allow_nonfinite)
 
 
 def _forward(params: Params, inputs: Inputs, options: argparse.Namespace) -> Array:

@@ -28,6 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="token ids, an example a line; or .json, a list of lists; or .safetensors with token_ids and padding_mask",
     )
+    command.add_argument("--special-tokens", action="store_true", help="[MASK] and the like in a text are those tokens")
     command.add_argument("--sequence-length", type=int, metavar="T", help="pad and cut texts to T tokens")
 
 
@@ -47,17 +48,22 @@ def read(options: argparse.Namespace) -> tuple[Inputs, Tokenizer | None]:
         return _ids(options), None
     texts = options.text or [tuple(pair) for pair in options.pair or ()] or _lines(options.file)
     tokenizer = Tokenizer.from_preset(options.model)
-    return dict(tokenizer(texts, sequence_length=options.sequence_length)), tokenizer
+    inputs = tokenizer(texts, sequence_length=options.sequence_length, special_tokens=options.special_tokens)
+    return dict(inputs), tokenizer
 
 
 def _lines(name: str) -> list[str]:
+    """The lines of a file, which end in a line feed, empty ones too: line n is example n."""
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:
-        return [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{name} must be text in UTF-8; got {error.object[error.start : error.end]!r} at byte {error.start}."
         ) from None
+    if not text:
+        raise ValueError(f"{name} must hold a text a line; it is empty.")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def _ids(options: argparse.Namespace) -> Inputs:
@@ -87,6 +93,8 @@ def _parsed(text: str) -> list[int]:
     words = text.replace(",", " ").split()
     if not all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words):
         raise ValueError(f"Token ids must be integers with spaces or commas between them; got {text!r}.")
+    if not words:
+        raise ValueError("Every example must have token ids; got a line without any.")
     return [int(word) for word in words]
 
 

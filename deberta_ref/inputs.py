@@ -91,7 +91,7 @@ def _check_length(length: int, config: Config, *, allow_long: bool) -> None:
     if length > most and not allow_long:  # IN-LENGTH, REL-LONG
         raise ValueError(
             f"token_ids may have up to max_sequence_length = {most} positions; got T = {length}: cut the text, or "
-            f"allow_long=True to go beyond what the model was trained for."
+            f"allow_long=True (--allow-long) to go beyond what the model was trained for."
         )
     check_distance(length - 1, config.bucket_size, most)  # REL-LONG
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +42,15 @@ def verify_preset(handle: Handle, preset: str | None = None) -> list[Comparison]
     for a preset without vectors, or a checkpoint of other sizes.
     """
     vectors = published()
-    names = {key: name for name, p in presets.items() for key in (name, f"hf://{p.huggingface}")}
-    name = preset or names.get(str(handle))
+    name = preset or _preset_of(str(handle))
     if name not in vectors:
         raise ValueError(
             f"Numbers have been published for {', '.join(vectors)}; got {name or handle!r}: name the preset that the "
-            f"checkpoint is a copy of."
+            f"checkpoint is a copy of (--preset)."
         )
     params = from_preset(handle)
-    if params.config != presets[name].config:
+    if dataclasses.replace(params.config, dropout=0) != dataclasses.replace(presets[name].config, dropout=0):
         raise ValueError(f"{handle} must have the sizes of {name}, {presets[name].config}; it has {params.config}.")
-    tokenizer = Tokenizer.from_preset(handle)
     found = []
     for vector in vectors[name]["outputs"]:
         inputs = {key: vector[key] for key in ("token_ids", "padding_mask")}
@@ -59,6 +58,7 @@ def verify_preset(handle: Handle, preset: str | None = None) -> list[Comparison]
         agrees = bool((abs(numbers - np.array(vector["first_numbers"])) <= vector["tolerance"]).all())
         what = f"first numbers of the output for {vector['token_ids'][0]}, within {vector['tolerance']}"
         found.append(Comparison(vector["source"], what, vector["first_numbers"], numbers.tolist(), agrees))
+    tokenizer = Tokenizer.from_preset(handle)
     for vector in vectors[name]["tokens"]:
         text = vector["text"]
         ids = tokenizer([tuple(text) if isinstance(text, list) else text])["token_ids"][0].tolist()
@@ -66,3 +66,12 @@ def verify_preset(handle: Handle, preset: str | None = None) -> list[Comparison]
             Comparison(vector["source"], f"ids of {text!r}", vector["token_ids"], ids, ids == vector["token_ids"])
         )
     return found
+
+
+def _preset_of(handle: str) -> str | None:
+    """The preset that a handle names: by its own name, its repository at any revision, or its name on Kaggle."""
+    bare = handle.partition("@")[0]
+    for name, p in presets.items():
+        if bare in {name, f"hf://{p.huggingface}"} or f"/{name}/" in f"{bare}/":
+            return name
+    return None

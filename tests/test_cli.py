@@ -124,7 +124,7 @@ def test_trace_writes_every_tap_and_the_inputs(model, tmp_path, capsys):
     [
         (["--ids", "1 99"], "token_ids must be in 0 … 39, the vocabulary's; got 99 at [0, 1]"),
         (["--ids", "1 x"], "Token ids must be integers with spaces or commas between them; got '1 x'"),
-        (["--ids", ""], "got T = 0"),
+        (["--ids", ""], "got a line without any"),
         (["--ids", "1 " * 17], "up to max_sequence_length = 16 positions; got T = 17"),
         (["--ids", "1", "--dtype", "float8"], "dtype must be 'float32' or 'float64'; got 'float8'"),
         (["--ids", "1", "--out", "y.txt"], "--out must end in .safetensors or .npy; got 'y.txt'"),
@@ -180,6 +180,7 @@ def test_a_terminal_without_some_letters_is_served(encoding):
     command = [sys.executable, "-m", "deberta_ref.cli", "run", "日本 “fine”"]
     done = subprocess.run(command, capture_output=True, check=True, env=environment)
     assert b"float32 of shape" in done.stdout
+    assert subprocess.run([*command[:4], "--help"], capture_output=True, check=True, env=environment).stderr == b""
 
 
 def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch):
@@ -226,14 +227,56 @@ def test_run_takes_text_out_of_the_box(capsys):
 
 
 def test_texts_come_from_a_file_or_standard_input_a_line_each(tmp_path, capsys, monkeypatch):
-    text = "Emma\r\n\r\nfound it – “fine”\n"
+    text = "Emma\r\n\r\nfound\x0cit\u2028– “fine”\n"
     (tmp_path / "texts.txt").write_bytes(text.encode())
     assert run("run", "--file", tmp_path / "texts.txt", "--json") == 0
     from_file = json.loads(capsys.readouterr().out)["examples"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert run("run", "--file", "-", "--json") == 0
     assert json.loads(capsys.readouterr().out)["examples"] == from_file
-    assert len(from_file) == 2
+    assert len(from_file) == 3  # line n is example n, an empty one too
+    assert from_file[1]["tokens"] == ["[CLS]", "[SEP]"]
+
+
+@pytest.mark.parametrize("option", ["--file", "--ids-file"])
+def test_an_empty_file_is_no_input(tmp_path, capsys, option):
+    (tmp_path / "empty.txt").touch()
+    assert run("run", option, tmp_path / "empty.txt") == 2
+    assert "must hold a text a line; it is empty" in capsys.readouterr().err
+
+
+def test_special_tokens_are_text_unless_asked_for(capsys):
+    shown = []
+    for options in ([], ["--special-tokens"]):
+        assert run("run", "a [MASK] b", "--json", *options) == 0
+        shown.append(json.loads(capsys.readouterr().out)["examples"][0]["tokens"])
+    assert "[MASK]" not in shown[0]
+    assert "[MASK]" in shown[1]
+
+
+def test_parameters_that_are_not_finite_need_leave(tmp_path, capsys):
+    arrays = dict(init(CONFIG).arrays()) | {"relative_norm.bias": np.full(12, np.nan, np.float32)}
+    Params.from_arrays(CONFIG, arrays).save(tmp_path / "nan")
+    assert run("run", "--model", tmp_path / "nan", "--ids", "1") == 2
+    assert "(--allow-nonfinite)" in capsys.readouterr().err
+    assert run("run", "--model", tmp_path / "nan", "--ids", "1", "--allow-nonfinite") == 0
+
+
+def test_what_is_left_out_of_a_checkpoint_is_shown(model, tmp_path):
+    tensors = load_file(tmp_path / "model" / "model.safetensors") | {"classifier.weight": np.ones(3)}
+    save_file(tensors, tmp_path / "model" / "model.safetensors")
+    command = [sys.executable, "-m", "deberta_ref.cli", "run", "--model", model, "--ids", "1"]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "left out, as they are not the encoder's: classifier.weight" in done.stderr
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (MemoryError("8 GiB"), 2)])
+def test_an_interruption_and_a_lack_of_memory_leave_no_traceback(model, monkeypatch, error, code):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("deberta_ref.cli.forward", fail)
+    assert run("run", "--model", model, "--ids", "1") == code
 
 
 def test_pairs_and_sequence_length(capsys):
@@ -241,6 +284,7 @@ def test_pairs_and_sequence_length(capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["shape"] == [1, 6, 48]
     assert shown["examples"][0]["tokens"].count("[SEP]") == 2
+    assert shown["examples"][0]["tokens"][1] == "▁Emma"
 
 
 @pytest.mark.parametrize(

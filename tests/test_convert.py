@@ -1,5 +1,6 @@
 """From layout to layout, bit for bit, with the tokenizer; and published numbers."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import Tokenizer, forward, from_preset, published
-from deberta_ref.checkpoints import DEMO
+from deberta_ref.checkpoints import DEMO, locate
 from deberta_ref.checkpoints.convert import convert
 from deberta_ref.cli import main
 
@@ -114,6 +115,36 @@ def test_a_checkpoint_of_other_sizes_or_without_published_numbers_is_refused(sou
     assert "must have the sizes of deberta_v3_extra_small_en" in capsys.readouterr().err
     assert main(["verify-preset", str(source)]) == 2
     assert "name the preset that the checkpoint is a copy of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "deberta_v3_extra_small_en",
+        "hf://microsoft/deberta-v3-xsmall",
+        "hf://microsoft/deberta-v3-xsmall@main",
+        "kaggle://keras/deberta_v3/keras/deberta_v3_extra_small_en",
+        "kaggle://keras/deberta_v3/keras/deberta_v3_extra_small_en/3",
+    ],
+)
+def test_a_handle_says_which_preset_it_is(handle):
+    assert published._preset_of(handle) == "deberta_v3_extra_small_en"
+    assert published._preset_of("hf://microsoft/deberta-v3-xsmall-mnli") is None
+
+
+def test_the_demo_is_the_one_that_its_card_describes():
+    digests = {
+        "model.safetensors": "a8b390059d16d5a932e7e22d8ae071bda19fa7370d64d58d98ceeb328e8bb42c",
+        "spm.model": "42024512906973f893cb66ce5b57a6e54dc58907ddf42853e382e4211632e835",
+    }
+    for name, digest in digests.items():
+        assert hashlib.sha256((locate(DEMO) / name).read_bytes()).hexdigest() == digest
+    inputs = Tokenizer.from_preset(DEMO)("Emma was not yet twenty-one.")
+    assert inputs["token_ids"].tolist() == [[1, 147, 14, 20, 328, 39, 1829, 66, 929, 5, 2]]
+    y = forward(from_preset(DEMO), inputs, dtype="float64")
+    assert np.allclose(
+        y[0, 0, :3], [-0.05167970481302847, 0.36729883665153246, -0.5435984781062377], rtol=0, atol=1e-12
+    )
 
 
 def test_the_published_vectors_are_complete():

@@ -3,6 +3,9 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import models
 import numpy as np
@@ -10,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from torch_bins import saved, state_dict, tensor
 
-from deberta_ref import forward, from_preset, init
-from deberta_ref.checkpoints import architecture, read_config
+from deberta_ref import Config, forward, from_preset, init, presets
+from deberta_ref.checkpoints import architecture, locate, read_config
 from deberta_ref.checkpoints.huggingface import tensor_name
 from deberta_ref.params import shapes
 
@@ -47,10 +50,41 @@ def test_a_prefix_and_leftovers_are_served_and_what_is_left_out_is_logged(direct
     params = from_preset(directory)
     extra = ["classifier.weight", "pooler.dense.bias", "lm_predictions.lm_head.bias", "mask_predictions.dense.weight"]
     extra += ["cls.predictions.bias", "deberta.embeddings.position_embeddings.weight", "qa_outputs.bias"]
+    extra += ["deberta.embeddings.word_embeddings._weight", "deberta.embeddings.position_embeddings._weight"]
     change_tensors(directory, lambda t: {f"deberta.{n}": a for n, a in t.items()} | dict.fromkeys(extra, np.ones(3)))
     with caplog.at_level(logging.INFO, "deberta_ref"):
         assert same(directory, params)
     assert all(name.removeprefix("deberta.") in caplog.text for name in extra)
+
+
+def test_a_wrappers_prefix_is_served_and_so_are_the_heads_under_it(directory):
+    params = from_preset(directory)
+    head = {"module.classifier.weight": np.ones(3)}
+    change_tensors(directory, lambda t: {f"module.deberta.{n}": a for n, a in t.items()} | head)
+    assert same(directory, params)
+
+
+@pytest.mark.parametrize("name", ["embeddings.LayerNorm.weight", "encoder.layer.0.output.dense.bias"])
+def test_a_name_without_the_prefix_replaces_nothing(directory, name):
+    change_tensors(directory, lambda t: {f"deberta.{n}": a for n, a in t.items()} | {name: t[name] + 1})
+    with pytest.raises(ValueError, match=rf"{name}, without the prefix deberta\. is unknown"):
+        from_preset(directory)
+
+
+def test_two_encoders_and_none_are_told_by_name(directory):
+    change_tensors(directory, lambda t: {f"{p}.{n}": a for n, a in t.items() for p in ("generator", "discriminator")})
+    with pytest.raises(ValueError, match=r"must hold one encoder; it has discriminator\.embeddings.* and generator\."):
+        from_preset(directory)
+    save_file({"deberta.encoder.rel_embeddings.weight": np.ones((16, 12), np.float32)}, directory / "model.safetensors")
+    change_config(directory, num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"embeddings\.word_embeddings\.weight is missing.*encoder\.layer\.0"):
+        from_preset(directory)
+
+
+def test_more_layers_than_tensors_are_refused_at_once(directory):
+    change_config(directory, num_hidden_layers=10**12)
+    with pytest.raises(ValueError, match=r"config\.json has 1000000000000 layers, the weights 54 tensors"):
+        from_preset(directory)
 
 
 def test_unknown_missing_transposed_and_misshapen_tensors_are_all_named(directory):
@@ -212,6 +246,21 @@ def test_a_missing_shard_and_one_that_leads_elsewhere_are_refused(directory):
             from_preset(directory)
 
 
+def test_a_tensor_in_two_shards_or_another_shard_than_the_index_says_is_refused(directory):
+    index = shard(directory)
+    first, second = (directory / f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
+    tensors = load_file(second)
+    doubled = next(iter(load_file(first)))
+    save_file(tensors | {doubled: np.zeros(3, np.float32)}, second)
+    with pytest.raises(ValueError, match=f"must agree on what is in that shard; they differ on {doubled}"):
+        from_preset(directory)
+    places = json.loads(index.read_text())
+    places["weight_map"][doubled] = second.name
+    index.write_text(json.dumps(places))
+    with pytest.raises(ValueError, match=f"differ on {doubled}"):
+        from_preset(directory)
+
+
 def write_bin(tensors, path, container="zip"):
     state = state_dict({name: tensor(array, array.dtype.name, array.shape) for name, array in tensors.items()})
     path.write_bytes(saved(state, container))
@@ -229,6 +278,16 @@ def test_the_authors_layout_loads(directory, tmp_path):
     write_bin({f"deberta.{name}": array for name, array in tensors.items()} | heads, released / "pytorch_model.bin")
     assert same(released, params)
     assert read_config(released) == CONFIG
+
+
+def test_saving_over_another_layout_wins(directory, tmp_path):
+    authors = tmp_path / "authors"
+    authors.mkdir()
+    shutil.copyfile(directory / "config.json", authors / "model_config.json")
+    write_bin(load_file(directory / "model.safetensors"), authors / "pytorch_model.bin")
+    new = init(CONFIG, seed=5)
+    new.save(authors)
+    assert same(authors, new)
 
 
 def test_the_interleaved_projections_of_the_first_version_are_refused_by_name(directory):
@@ -269,6 +328,97 @@ def test_weights_are_mapped_not_copied(directory):
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, (np.memmap, memoryview)) or hasattr(base, "tell")
+
+
+def test_a_misaligned_file_gives_aligned_arrays(directory):
+    path = directory / "model.safetensors"
+    expected = {name: array.copy() for name, array in from_preset(directory).arrays().items()}
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + size].rstrip() + b" "
+    header += b" " * (3 - len(header) % 4)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + size :])
+    for name, array in from_preset(directory).arrays().items():
+        assert array.flags.aligned
+        assert (array == expected[name]).all()
+
+
+def test_a_leftover_of_a_type_that_numpy_lacks_is_left_out_and_a_parameter_refused(directory):
+    path = directory / "model.safetensors"
+
+    def add(name):
+        raw = path.read_bytes()
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size])
+        end = len(raw) - 8 - size
+        header[name] = {"dtype": "F8_E4M3", "shape": [12], "data_offsets": [end, end + 12]}
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :] + b"\0" * 12)
+
+    kept = path.read_bytes()
+    add("classifier.bias")
+    assert from_preset(directory).config == CONFIG
+    path.write_bytes(kept)
+    change_tensors(directory, lambda t: {n: a for n, a in t.items() if n != "encoder.LayerNorm.bias"})
+    add("encoder.LayerNorm.bias")
+    with pytest.raises(TypeError, match="must be of float16, float32, float64; got ndarray of uint8"):
+        from_preset(directory)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="private memory is read from Linux's /proc")
+def test_opening_keeps_nothing_in_private_memory(tmp_path):
+    init(Config(200_000, 1, 1, 64, 64)).save(tmp_path)  # 51 MB
+    script = """
+import sys
+from pathlib import Path
+import deberta_ref
+def private():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
+deberta_ref.from_preset("deberta_v3_demo_en")  # imports are done
+before = private()
+params = deberta_ref.from_preset(sys.argv[1])
+print(private() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 8_000  # kB, of 51,000
+
+
+@pytest.mark.parametrize(
+    ("handle", "error", "words"),
+    [(None, TypeError, "a str or a path; got None"), (b"x", TypeError, "got b'x'"), ("", FileNotFoundError, "got ''")],
+)
+def test_what_is_no_handle_is_refused(handle, error, words):
+    with pytest.raises(error, match=words):
+        from_preset(handle)
+
+
+@pytest.mark.parametrize("name", presets)
+def test_the_name_of_a_preset_leads_to_its_repository(name, monkeypatch, tmp_path):
+    repositories = {
+        "deberta_v3_extra_small_en": "microsoft/deberta-v3-xsmall",
+        "deberta_v3_small_en": "microsoft/deberta-v3-small",
+        "deberta_v3_base_en": "microsoft/deberta-v3-base",
+        "deberta_v3_large_en": "microsoft/deberta-v3-large",
+        "deberta_v3_base_multi": "microsoft/mdeberta-v3-base",
+    }
+    asked = []
+    monkeypatch.setattr("deberta_ref.checkpoints.hub.download", lambda *a, **k: asked.append((a, k)) or tmp_path)
+    assert locate(name) == tmp_path
+    assert locate(Path(name), weights=False) == tmp_path
+    assert [(a[0], k["weights"]) for a, k in asked] == [(f"hf://{repositories[name]}", w) for w in (True, False)]
+    assert read_config(Path(name)) == presets[name].config
+
+
+def test_an_unknown_dtype_is_refused_before_anything_is_opened(monkeypatch):
+    monkeypatch.setattr("deberta_ref.checkpoints.locate", lambda *_, **__: pytest.fail("opened something"))
+    with pytest.raises(ValueError, match="got 'int8'"):
+        from_preset("deberta_v3_base_en", dtype="int8")
+
+
+@pytest.mark.parametrize("dtype", [None, "float16", "float64"])
+def test_random_parameters_of_a_preset_have_the_type_asked_for(directory, dtype):
+    assert from_preset(directory, load_weights=False, dtype=dtype).dtype == (dtype or "float32")
 
 
 def test_sizes_without_weights_come_from_the_config_alone(directory):

@@ -132,7 +132,8 @@ def test_every_missing_unknown_misshapen_and_transposed_array_is_named(preset):
         del file["layers/layer_normalization/vars/1"]
         del file[f"{ENCODER}/_self_attention_layer/_key_dense"]
         file[f"{ENCODER}/_self_attention_layer/_key_dense/vars/2"] = np.zeros(3, np.float32)
-        file["optimizer/vars/0"] = np.zeros(3, np.float32)
+        file["layers/extra/vars/0"] = np.zeros(3, np.float32)
+        file["optimizer/vars/0"] = np.zeros(3, np.int32)  # of a trained model: left out
         up = file[f"{ENCODER}_1/_feedforward_intermediate_dense/vars"]
         turned = up["0"][()].T
         del up["0"]
@@ -147,7 +148,7 @@ def test_every_missing_unknown_misshapen_and_transposed_array_is_named(preset):
         f"{layer}/_key_dense/vars/0 is missing, of shape (24, 3, 8)",
         f"{layer}/_key_dense/vars/1 is missing, of shape (3, 8)",
         f"{layer}/_key_dense/vars/2 is unknown",
-        "optimizer/vars/0 is unknown",
+        "layers/extra/vars/0 is unknown",
         "_feedforward_intermediate_dense/vars/0 is transposed, of shape (40, 24) instead of (24, 40)",
         "token_embedding/vars/0 has shape (61, 24) instead of (60, 24)",
     ):

@@ -327,6 +327,7 @@ LYING = {
     "a negative offset": Tensor(FOUR, -1, (2,), (1,)),
     "a negative size": Tensor(FOUR, 0, (-2,), (1,)),
     "two negative sizes": Tensor(FOUR, 0, (-2, -2), (1, 1)),
+    "a stride of 0 that makes many numbers of one": Tensor(FOUR, 0, (2**40, 48), (0, 0)),
     "a negative stride": Tensor(FOUR, 3, (4,), (-1,)),
     "an offset beyond": Tensor(FOUR, 5, (0,), (1,)),
     "one number too many": Tensor(FOUR, 0, (5,), (1,)),

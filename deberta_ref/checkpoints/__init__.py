@@ -10,6 +10,7 @@ from deberta_ref.checkpoints import authors, hub, huggingface, keras
 from deberta_ref.config import Config
 from deberta_ref.initialisation import init
 from deberta_ref.params import Params
+from deberta_ref.precision import STORED, known_dtype
 from deberta_ref.presets import presets
 
 DEMO = "deberta_v3_demo_en"
@@ -34,6 +35,8 @@ def from_preset(
     Raises ValueError for a model that is no DeBERTaV3, broken files, misfitting tensors, and values that are not
     finite, with the first one's place; FileNotFoundError, PermissionError or ConnectionError where it is not to be had.
     """
+    if dtype is not None:
+        known_dtype(dtype, STORED)  # refuse it before anything is fetched
     if not load_weights:
         return init(read_config(handle), dtype="float32" if dtype is None else dtype)
     directory = locate(handle)
@@ -43,8 +46,8 @@ def from_preset(
 
 def read_config(handle: Handle) -> Config:
     """The sizes of the model that ``handle`` names; no weights are fetched or read."""
-    if handle in presets:
-        return presets[str(handle)].config
+    if _name(handle) in presets:
+        return presets[_name(handle)].config
     directory = locate(handle, weights=False)
     config: Config = _layout(directory).read_config(directory)
     return config
@@ -52,7 +55,7 @@ def read_config(handle: Handle) -> Config:
 
 def locate(handle: Handle, *, weights: bool = True) -> Path:
     """The directory that ``handle`` names, fetched from its hub if it is on one; without ``weights``, all but those."""
-    name = os.fspath(handle)
+    name = _name(handle)
     if name == DEMO:
         return Path(__file__).parents[1] / "demo"
     if name in presets:
@@ -60,16 +63,22 @@ def locate(handle: Handle, *, weights: bool = True) -> Path:
     if "://" in name:
         return hub.download(name, weights=weights)
     directory = Path(name)
-    if not directory.is_dir():
+    if not name or not directory.is_dir():
         raise FileNotFoundError(
             f"A handle must be a directory, {hub.FORMS}, or one of {', '.join([*presets, DEMO])}; got {name!r}."
         )
     return directory
 
 
+def _name(handle: Handle) -> str:
+    if not isinstance(handle, (str, os.PathLike)):
+        raise TypeError(f"A handle must be a str or a path; got {handle!r}.")
+    return str(os.fspath(handle))
+
+
 def _layout(directory: Path) -> Any:
     """The module that reads the layout of ``directory``."""
-    for layout in (keras, authors, huggingface):
+    for layout in (keras, huggingface, authors):  # a config.json outranks a model_config.json beside it
         if layout.recognises(directory):
             return layout
     raise FileNotFoundError(f"{directory} must hold config.json or {authors.CONFIG}, and weights; it has neither.")

@@ -44,7 +44,8 @@ class Feature:
 
 def _words(value: Any) -> set[str]:
     """The parts of 'p2c|c2p', or of a list of such words."""
-    return {word.strip() for word in value.lower().split("|")} if isinstance(value, str) else {*map(str, value or ())}
+    parts = value.split("|") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    return {str(part).strip().lower() for part in parts}
 
 
 FEATURES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_ref.checkpoints import Handle, from_preset, huggingface, keras, locate
-from deberta_ref.tokenizer import FILES
+from deberta_ref.tokenizer import FILES, Tokenizer
 
 LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write}
 """What can be written, by name."""
@@ -44,6 +44,7 @@ def _write_tokenizer(directory: Path, folder: Path, layout: str) -> None:
     model = next((directory / name for name in FILES if (directory / name).is_file()), None)
     if model is None:
         return
+    Tokenizer.from_file(model)  # refuses what is no tokenizer
     if layout == "keras":
         keras.write_tokenizer(model.read_bytes(), folder)
         return

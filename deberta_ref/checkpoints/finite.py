@@ -24,7 +24,7 @@ def refuse_nonfinite(arrays: Mapping[str, Any], where: object) -> None:
                 within = np.argwhere(~finite)[0].tolist()
                 raise ValueError(
                     f"{where}: {name} has {block[tuple(within)]} at {[start + within[0], *within[1:]]}. If that is "
-                    f"meant, allow_nonfinite=True opens it all the same."
+                    f"meant, allow_nonfinite=True (--allow-nonfinite) opens it all the same."
                 )
             _let_go(block)
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from deberta_ref.checkpoints import architecture, safetensors_map, torch_pickle
 from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.config import Config
-from deberta_ref.files import replace
+from deberta_ref.files import replace, replacing
 from deberta_ref.params import Params, misfits, shapes
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -44,9 +44,10 @@ FIRST = MODULES["token_embedding"]
 
 LEFTOVERS = re.compile(
     r"(mask_predictions|lm_predictions|cls|classifier|pooler|qa_outputs)\..*"
-    r"|embeddings\.(position_embeddings\..*|position_ids)"
+    r"|embeddings\.(word_embeddings\._weight|position_embeddings\..*|position_ids)"
 )
-"""What a checkpoint may hold beside the encoder: the heads of pretraining and of tasks, and positions never added."""
+"""What a checkpoint may hold beside the encoder: the heads of pretraining and of tasks, what the pretraining of
+DeBERTaV3 added to the generator's embeddings (``_weight``; the sum is in ``weight``), and positions never added."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +92,26 @@ def read_tensors(directory: Path, names: Iterable[str]) -> dict[str, Any]:
             return reader(directory / name)
         index = directory / f"{name}.index.json"
         if index.is_file():
-            return {tensor: array for path in _shards(index) for tensor, array in reader(path).items()}
+            return _from_shards(index, reader)
     raise FileNotFoundError(f"{directory} must hold {' or '.join(names)}, or shards with an index; it has none.")
 
 
-def _shards(index: Path) -> list[Path]:
-    """The files that an index names, beside it."""
+def _from_shards(index: Path, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Every tensor from the shard in which the index has it; ValueError if one is elsewhere, or there is another."""
+    places = _places(index)
+    tensors: dict[str, Any] = {}
+    for name in sorted({*places.values()}):
+        shard = reader(index.with_name(name))
+        listed = {tensor for tensor, place in places.items() if place == name}
+        if shard.keys() != listed:
+            strange = ", ".join(sorted(shard.keys() ^ listed))
+            raise ValueError(f"{index} and {name} must agree on what is in that shard; they differ on {strange}.")
+        tensors |= shard
+    return tensors
+
+
+def _places(index: Path) -> dict[str, str]:
+    """The file beside the index in which each tensor is, by the tensor's name."""
     places = architecture.read_entries(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise ValueError(f"{index} must map names of tensors to files under 'weight_map'. Fetch or write it again.")
@@ -104,22 +119,24 @@ def _shards(index: Path) -> list[Path]:
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     if strange := [name for name in names if Path(name).name != name or Path(name).suffix != suffix]:
         raise ValueError(f"{index} must name {suffix} files beside it; got {', '.join(strange)}.")
-    paths = [index.with_name(name) for name in names]
-    if missing := [path.name for path in paths if not path.is_file()]:
+    if missing := [name for name in names if not index.with_name(name).is_file()]:
         raise FileNotFoundError(f"{index} names {', '.join(missing)}, which is not beside it. Fetch or write it again.")
-    return paths
+    return places
 
 
 def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, allow_nonfinite: bool) -> Params:
     """Parameters from tensors under the names of this layout, with any one prefix before them."""
-    prefixes = [name.removesuffix(FIRST) for name in tensors if name.endswith(FIRST)]
-    if len(prefixes) != 1:
-        raise ValueError(f"{where} must hold one {FIRST}, with any prefix; it has {len(prefixes)}.")
-    found = {name.removeprefix(prefixes[0]): array for name, array in tensors.items()}
+    if config.num_layers > len(tensors):  # it may be any number: nothing is as long as it says until it is believed
+        raise ValueError(f"{where}: config.json has {config.num_layers} layers, the weights {len(tensors)} tensors.")
+    prefix = _prefix(tensors, where)
     wanted = {tensor_name(name): shape for name, shape in shapes(config).items()}
-    leftovers = [name for name in found if name not in wanted and LEFTOVERS.fullmatch(name)]
-    for name in leftovers:
-        del found[name]
+    found, leftovers = {}, []
+    for name, array in tensors.items():
+        own = name.removeprefix(prefix) if name.startswith(prefix) else name
+        if LEFTOVERS.fullmatch(own) or LEFTOVERS.fullmatch(name.removeprefix(prefix.removesuffix("deberta."))):
+            leftovers.append(name)
+        else:  # what lacks the prefix stays unknown, even if it has the name of an encoder's tensor without it
+            found[own if name.startswith(prefix) else f"{name}, without the prefix {prefix}"] = array
     if faults := misfits(wanted, {name: np.shape(array) for name, array in found.items()}):
         raise ValueError(f"{where}: these tensors do not fit the configuration: {'; '.join(faults)}.")
     if not allow_nonfinite:
@@ -129,9 +146,19 @@ def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, a
     return Params.from_arrays(config, {name: found[tensor_name(name)] for name in shapes(config)})
 
 
+def _prefix(tensors: Iterable[str], where: object) -> str:
+    """What stands before the encoder's names: nothing, 'deberta.', or that with a wrapper's name before it."""
+    embeddings = [name for name in tensors if name.endswith(FIRST)]
+    if len(embeddings) > 1:
+        raise ValueError(f"{where} must hold one encoder; it has {' and '.join(sorted(embeddings))}.")
+    if embeddings:
+        return embeddings[0].removesuffix(FIRST)
+    return "deberta." if any(name.startswith("deberta.") for name in tensors) else ""
+
+
 def write(params: Params, directory: str | os.PathLike[str]) -> None:
     """Write config.json and model.safetensors, each whole or not at all."""
-    from safetensors.numpy import save  # noqa: PLC0415 - costs time that `import deberta_ref` need not
+    from safetensors.numpy import save_file  # noqa: PLC0415 - costs time that `import deberta_ref` need not
 
     entries = {
         **architecture.entries_of(params.config),
@@ -145,5 +172,6 @@ def write(params: Params, directory: str | os.PathLike[str]) -> None:
     tensors = {tensor_name(name): np.ascontiguousarray(array) for name, array in params.arrays().items()}
     folder = Path(directory)  # VEC-FILES
     folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / WEIGHTS[0], save(tensors, metadata={"format": "pt"}))
+    with replacing(folder / WEIGHTS[0]) as unfinished:
+        save_file(tensors, unfinished, metadata={"format": "pt"})
     replace(folder / "config.json", (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())

@@ -77,8 +77,9 @@ def groups(config: Config) -> dict[str, str]:
 
 def recognises(directory: Path) -> bool:
     """Whether config.json there is that of a ``DebertaV3Backbone``, as it is in the presets of tasks too."""
+    path = directory / "config.json"
     try:
-        entries = _read_json(directory / "config.json")
+        entries = _read_json(path) if path.is_file() else {}
     except (OSError, ValueError):
         return False
     return bool(entries.get("class_name") == "DebertaV3Backbone")
@@ -206,6 +207,8 @@ def _walk(h5py: Any, file: Any) -> Iterator[tuple[str, Any]]:
     while pending:
         prefix, group = pending.pop()
         for key in group:
+            if not prefix and key == "optimizer":  # its state is integers too, and is no part of the model
+                continue
             link = group.get(key, getlink=True)
             item = group[key] if isinstance(link, h5py.HardLink) else link
             if item in seen or not isinstance(item, (h5py.Group, h5py.Dataset)):

@@ -39,14 +39,16 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
         (header_size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(header_size))
     data = np.memmap(path, np.uint8, mode="r", offset=8 + header_size) if path.stat().st_size > 8 + header_size else b""
-    return {name: _tensor(path, name, header[name], data) for name in names}
+    return {name: _tensor(header[name], data) for name in names}
 
 
-def _tensor(path: Path, name: str, entry: dict[str, Any], data: Any) -> NDArray[Any]:
-    if entry["dtype"] not in DTYPES:
-        raise ValueError(f"{path}: {name} is of type {entry['dtype']}, which is not one of {', '.join(DTYPES)}.")
+def _tensor(entry: dict[str, Any], data: Any) -> NDArray[Any]:
     start, end = entry["data_offsets"]
+    if entry["dtype"] not in DTYPES:  # bytes, which are refused where a parameter should be, and left out elsewhere
+        return np.frombuffer(data[start:end], np.uint8)
     array = np.frombuffer(data[start:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    if not array.flags.aligned:  # a header of odd length; products of such arrays are slow
+        array = array.copy()
     return widened(array) if entry["dtype"] == "BF16" else array
 
 

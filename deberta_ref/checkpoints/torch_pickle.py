@@ -180,7 +180,8 @@ def _view(name: str, tensor: Tensor, numbers: NDArray[Any]) -> NDArray[Any]:
     offset, size, stride = tensor.offset, tensor.size, tensor.stride
     counts = (offset, *size, *stride, math.prod(n or 1 for n in size))
     stop = offset + (sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 if all(size) else 0)
-    if min(counts) < 0 or max(counts) >= MOST_NUMBERS or stop > numbers.size:
+    expanded = math.prod(size) > numbers.size  # a stride of 0 makes any number of one
+    if min(counts) < 0 or max(counts) >= MOST_NUMBERS or stop > numbers.size or expanded:
         raise ValueError(
             f"{short.repr(name)} must lie within its storage of {numbers.size} numbers; got size {short.repr(size)}, "
             f"stride {short.repr(stride)}, offset {short.repr(offset)}. {MEND}"
