@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch_taps import taps
 
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
-    """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D)."""
+    """A function from token ids and padding mask, (B, T) each, to every tap of spec/09, by name."""
     deberta = package()
     entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
     entries["padding_idx"] = entries.pop("pad_token_id", 0)
@@ -28,10 +29,10 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
         {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()}
     )  # strict: every name must be there, and no other
 
-    @torch.no_grad()
     def run(inputs: dict[str, Any]) -> Any:
         ids, mask = (torch.as_tensor(inputs[name]).long() for name in ("token_ids", "padding_mask"))
-        return model(ids, attention_mask=mask)[-1].numpy()
+        heads = model.config.num_attention_heads
+        return taps(model, heads, lambda m: m(ids, attention_mask=mask)[-1], scaled=False)
 
     return run
 

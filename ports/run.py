@@ -2,7 +2,8 @@
 
     python ports/run.py PORT DIRECTORY [--dtype float64]
 
-PORT is the name of a file beside this one. The last hidden state of each case goes to PORT.safetensors, as ``output``.
+PORT is the name of a file beside this one. What it gives for each case, the last hidden state as
+``output`` or every tap, goes to PORT.safetensors.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ def main() -> None:
     port = importlib.import_module(options.port)
     for inputs in sorted(options.directory.glob("*/inputs.safetensors")):
         run = port.load(str(inputs.parent), dtype=options.dtype)
-        save_file({"output": run(load_file(inputs))}, inputs.with_name(f"{options.port}.safetensors"))
+        found = run(load_file(inputs))
+        save_file(
+            found if isinstance(found, dict) else {"output": found}, inputs.with_name(f"{options.port}.safetensors")
+        )
 
 
 if __name__ == "__main__":
