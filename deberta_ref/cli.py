@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("convert", help="a checkpoint, into another layout")
     command.add_argument("source", metavar="SOURCE", help="a directory, a preset's name, hf://… or kaggle://…")
     command.add_argument("destination", metavar="DESTINATION", help="the directory to make")
-    command.add_argument("--layout", required=True, help="huggingface or keras")
+    command.add_argument("--layout", required=True, help="huggingface, keras or authors")
     command.add_argument("--dtype", help="float16, float32 or float64 (as stored)")
     command.set_defaults(command=run_convert)
 
