@@ -27,7 +27,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def linear(x: Array, p: Linear) -> Array:
-    """X · weightᵀ + bias: (…, in) -> (…, out)."""
+    """The linear map x · weightᵀ + bias: (…, in) -> (…, out)."""
     weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
     return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
 
