@@ -41,7 +41,7 @@ FLOAT32_NODES_PER_UNIT = 256
 
 
 def gelu(x: Array) -> Array:
-    """X · Φ(x), element by element, in the type of ``x``, float32 or float64: any shape, the same shape."""
+    """The product x · Φ(x), element by element, in the type of ``x``, float32 or float64: any shape, the same shape."""
     # GELU-ERF, GELU-ACCURACY
     evaluate = _gelu64 if x.dtype == np.float64 else _gelu32
     flat = np.ascontiguousarray(x).reshape(-1)
