@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch_taps import taps
 
+NAME = "deberta"
+"""The package that is run, by its name on PyPI."""
+
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     """A function from token ids and padding mask, (B, T) each, to every tap of spec/09, by name."""

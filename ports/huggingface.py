@@ -8,6 +8,9 @@ import torch
 from torch_taps import taps
 from transformers import DebertaV2Model
 
+NAME = "transformers"
+"""The package that is run, by its name on PyPI."""
+
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     """A function from token ids and padding mask, (B, T) each, to every tap of spec/09, by name."""

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+NAME = "keras-hub"
+"""The package that is run, by its name on PyPI."""
+
 SIZES = {
     "vocabulary_size": "vocab_size",
     "num_layers": "num_hidden_layers",

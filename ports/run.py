@@ -3,13 +3,15 @@
     python ports/run.py PORT DIRECTORY [--dtype float64]
 
 PORT is the name of a file beside this one. What it gives for each case, the last hidden state as
-``output`` or every tap, goes to PORT.safetensors.
+``output`` or every tap, goes to PORT.safetensors, and what PORT is to versions.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
+import json
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
@@ -23,6 +25,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     port = importlib.import_module(options.port)
+    versions = {"implementation": port.NAME, "version": importlib.metadata.version(port.NAME)}
+    (options.directory / "versions.json").write_text(json.dumps(versions), "utf-8")
     for inputs in sorted(options.directory.glob("*/inputs.safetensors")):
         run = port.load(str(inputs.parent), dtype=options.dtype)
         found = run(load_file(inputs))
