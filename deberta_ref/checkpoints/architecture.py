@@ -119,7 +119,9 @@ def _differences(entries: Mapping[str, Any]) -> list[str]:
         value = entries.get(name)
         unset = value is None or (name == "max_relative_positions" and value in (-1, 0))
         if not unset and value != wanted:
-            faults.append(f"{name} is {json.dumps(value)} and must be {json.dumps(wanted)} or absent, for {reason}")
+            faults.append(
+                f"{name} is {json.dumps(value)} and must be {json.dumps(wanted)} or absent{' or -1' if name == 'max_relative_positions' else ''}, for {reason}"
+            )
     return faults
 
 
