@@ -117,11 +117,9 @@ def _differences(entries: Mapping[str, Any]) -> list[str]:
     }
     for name, (wanted, reason) in derived.items():
         value = entries.get(name)
-        unset = value is None or (name == "max_relative_positions" and value in (-1, 0))
-        if not unset and value != wanted:
-            faults.append(
-                f"{name} is {json.dumps(value)} and must be {json.dumps(wanted)} or absent{' or -1' if name == 'max_relative_positions' else ''}, for {reason}"
-            )
+        below_1 = name == "max_relative_positions" and isinstance(value, int) and value < 1
+        if value not in (None, wanted) and not below_1:
+            faults.append(f"{name} is {json.dumps(value)} and must be {json.dumps(wanted)} or absent, for {reason}")
     return faults
 
 
