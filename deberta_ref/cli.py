@@ -1,4 +1,7 @@
-"""The command line, ``deberta-ref``: exit 0 when it did its job, 2 with a sentence when the request is unusable."""
+"""The command line, ``deberta-ref``.
+
+Exit 0 when it did its job, 1 when a comparison differs, 2 with a sentence when the request is unusable.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +150,8 @@ def run_verify_preset(options: argparse.Namespace) -> int:
     """Hold a checkpoint against the numbers that others have published for it; 1 if one differs."""
     from deberta_ref.published import verify_preset  # noqa: PLC0415 - needed here only
 
-    comparisons = verify_preset(options.handle, options.preset)
+    with progress(f"verifying {options.handle}"):
+        comparisons = verify_preset(options.handle, options.preset)
     if options.json:
         _print_json([vars(comparison) for comparison in comparisons])
     else:

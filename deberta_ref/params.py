@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class Params:
         """The number of parameters."""
         return num_params(self.config)
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         """The widest type that any of the parameters is kept in."""
         return np.result_type(*{array.dtype for array in self.arrays().values()})

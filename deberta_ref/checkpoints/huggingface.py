@@ -23,6 +23,7 @@ from deberta_ref.files import replace, replacing
 from deberta_ref.params import Params, misfits, shapes
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+READERS = {".safetensors": safetensors_map.read, ".bin": torch_pickle.read}
 
 MODULES = {
     "token_embedding": "embeddings.word_embeddings.weight",
@@ -86,8 +87,7 @@ def read_config(directory: Path) -> Config:
 def read_tensors(directory: Path, names: Iterable[str]) -> dict[str, Any]:
     """Every tensor of the first of the files ``names``, or of its shards, that ``directory`` has."""
     for name in names:
-        readers = {".safetensors": safetensors_map.read, ".bin": torch_pickle.read}
-        reader = readers[Path(name).suffix]
+        reader = READERS[Path(name).suffix]
         if (directory / name).is_file():
             return reader(directory / name)
         index = directory / f"{name}.index.json"
