@@ -65,6 +65,29 @@ def record(
     return recorder.taps
 
 
+def record_layer(
+    module: ModuleType, params: Params, n: int, inputs: Any, dtype: Any = None, *, allow_long: bool = False
+) -> dict[str, Any]:
+    """The taps of layer ``n`` alone, by the names that they have in ``record``.
+
+    ``inputs`` maps ``x``, the hidden state that comes in, to (B, T, D), ``relative_embeddings``, normalised, to (R, D)
+    and ``padding_mask`` to (B, T).
+    """
+    config, mask = params.config, np.asarray(inputs["padding_mask"])
+    batch = module.pack({"token_ids": np.ones_like(mask), "padding_mask": mask}, params, allow_long=allow_long)
+    recorder = _Recorder(config, batch, compute_dtype(dtype, params.dtype))
+    x = np.concatenate([inputs["x"][batch.mask], np.zeros((1, config.hidden_dim))]).astype(recorder.dtype)  # (N + 1, D)
+    relative = np.asarray(inputs["relative_embeddings"], recorder.dtype)  # (R, D)
+    row = module.relative_row(batch.length, config)  # (T, T)
+    sequences = [(s.tokens, row[s.positions][:, s.positions]) for s in batch.sequences]
+    prefix = f"layers.{n}."
+    with np.errstate(all="ignore"):
+        module.encoder_layer(
+            params.layers[n], config, x, relative, sequences, lambda name, value: recorder(prefix + name, value)
+        )
+    return {name: tap for name, tap in recorder.taps.items() if name.startswith(prefix)}
+
+
 class _Recorder:
     """Lays out what ``encode`` hands over: packed tokens back to their examples and positions."""
 

@@ -1,5 +1,7 @@
 """Text in, token ids out: a checkpoint's sentencepiece model, and the special tokens around its pieces.
 
+Chapter 12 of spec/.
+
 A text A becomes [CLS] A [SEP], a pair of texts [CLS] A [SEP] B [SEP], as KerasHub's DebertaV3Tokenizer and
 DebertaV3TextClassifierPreprocessor have it. How a text is normalised is written in the sentencepiece model (NFKC and
 blanks), and sentencepiece does it: nothing here touches a text. transformers 5 reads the pieces of the same file but
@@ -80,7 +82,7 @@ class Tokenizer:
                 f"{path} must have the pieces {', '.join(REQUIRED)}; it has no {' and no '.join(missing)}: take the "
                 f"spm.model of a DeBERTaV3 checkpoint."
             )
-        mask_id = ids.get("[MASK]", size)
+        mask_id = ids.get("[MASK]", size)  # TOK-MASK
         return cls(
             processor=processor,
             vocabulary_size=max(size, mask_id + 1),
@@ -118,8 +120,9 @@ class Tokenizer:
         token_ids = np.full((len(rows), width), self.pad_id, np.int32)
         padding_mask = np.zeros_like(token_ids)
         for b, row in enumerate(rows):
-            token_ids[b, : len(row)] = row
-            padding_mask[b, : len(row)] = 1
+            valid = slice(0, len(row))  # TOK-PAD
+            token_ids[b, valid] = row
+            padding_mask[b, valid] = 1
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
     def detokenize(self, ids: Any) -> str | list[str]:
@@ -152,17 +155,19 @@ class Tokenizer:
         segments = [self._ids(text, special_tokens=special_tokens) for text in example]
         lengths = [len(segment) for segment in segments]
         if sequence_length is not None:
-            lengths = _round_robin(lengths, sequence_length - 1 - len(segments))
-        row = [self.cls_id]
+            lengths = _round_robin(lengths, sequence_length - 1 - len(segments))  # TOK-CUT
+        row = [self.cls_id]  # TOK-SPECIAL
         for segment, length in zip(segments, lengths, strict=True):
             row += [*segment[:length], self.sep_id]
         return row
 
     def _ids(self, text: str, *, special_tokens: bool) -> list[int]:
         ids: list[int] = []
-        for n, stretch in enumerate(SPECIAL.split(text) if special_tokens else [text]):
-            special = n % 2 == 1  # a split has text and special tokens in turns
-            ids += [self.token_to_id(stretch)] if special else self.processor.encode(stretch, out_type=int)
+        for n, stretch in enumerate(SPECIAL.split(text) if special_tokens else [text]):  # TOK-TYPED
+            if n % 2:  # a split has text and special tokens in turns
+                ids.append(self.token_to_id(stretch))
+            else:
+                ids += self.processor.encode(stretch, out_type=int)  # TOK-PIECES
         return ids
 
     def _text(self, ids: Any) -> str:
@@ -177,7 +182,7 @@ class Tokenizer:
 
 
 def _round_robin(lengths: list[int], most: int) -> list[int]:
-    """How many tokens of each segment stay when they take ``most`` places in turns, the first segment first."""
+    """How many tokens of each segment stay when they take ``most`` places in turns, first segment first. TOK-CUT."""
     if sum(lengths) <= most:
         return lengths
     if len(lengths) == 1:

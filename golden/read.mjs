@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 const directory = process.argv[2];
 const manifest = JSON.parse(readFileSync(`${directory}/manifest.json`, "utf8"));
 
+const types = { F64: Float64Array, F32: Float32Array, I64: BigInt64Array, I32: Int32Array };
+
 function tensors(path) { // safetensors: the length of a JSON header in 8 bytes, the header, the numbers
   const bytes = readFileSync(path);
   const length = Number(bytes.readBigUInt64LE(0));
@@ -13,8 +15,7 @@ function tensors(path) { // safetensors: the length of a JSON header in 8 bytes,
     if (name === "__metadata__") continue;
     const [start, end] = entry.data_offsets.map((offset) => 8 + length + offset);
     const buffer = bytes.buffer.slice(bytes.byteOffset + start, bytes.byteOffset + end);
-    const values = entry.dtype === "F64" ? new Float64Array(buffer) : new BigInt64Array(buffer);
-    found[name] = { dtype: entry.dtype, shape: entry.shape, values };
+    found[name] = { dtype: entry.dtype, shape: entry.shape, values: new types[entry.dtype](buffer) };
   }
   return found;
 }

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch_taps import taps
+from torch_taps import layer_taps, taps
 
 NAME = "deberta"
 """The package that is run, by its name on PyPI."""
 
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
-    """A function from token ids and padding mask, (B, T) each, to every tap of spec/09, by name."""
+    """A function from token ids and padding mask, (B, T) each, to every tap of spec/09, by name.
+
+    Its attribute ``layer`` takes ``x``, ``relative_embeddings`` and ``padding_mask``, and n, to the taps of that layer.
+    """
     deberta = package()
     entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
     entries["padding_idx"] = entries.pop("pad_token_id", 0)
@@ -31,12 +34,21 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     model.load_state_dict(
         {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()}
     )  # strict: every name must be there, and no other
+    heads = model.config.num_attention_heads
 
     def run(inputs: dict[str, Any]) -> Any:
         ids, mask = (torch.as_tensor(inputs[name]).long() for name in ("token_ids", "padding_mask"))
-        heads = model.config.num_attention_heads
         return taps(model, heads, lambda m: m(ids, attention_mask=mask)[-1], scaled=False)
 
+    def layer(inputs: dict[str, Any], n: int) -> Any:
+        floating = getattr(torch, dtype)
+        x, relative = (torch.as_tensor(inputs[name]).to(floating) for name in ("x", "relative_embeddings"))
+        mask = model.encoder.get_attention_mask(torch.as_tensor(inputs["padding_mask"]).long())
+        rows = model.encoder.get_rel_pos(x)
+        call = lambda m: m.encoder.layer[n](x, mask, relative_pos=rows, rel_embeddings=relative)
+        return layer_taps(model, n, heads, call, scaled=False)
+
+    run.layer = layer  # type: ignore[attr-defined]
     return run
 
 

@@ -31,7 +31,10 @@ SIZES = {
 
 
 def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
-    """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D)."""
+    """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D).
+
+    Its attribute ``layer`` takes ``x``, ``relative_embeddings`` and ``padding_mask``, and n, to that layer's output.
+    """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras  # noqa: PLC0415 - reads its backend from the environment, once
     import keras_hub  # noqa: PLC0415
@@ -49,6 +52,14 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
         feed = {name: np.asarray(inputs[name], np.int32) for name in ("token_ids", "padding_mask")}
         return np.asarray(keras.ops.convert_to_numpy(backbone(feed, training=False)))
 
+    def layer(inputs: dict[str, Any], n: int) -> Any:
+        x, relative = (np.asarray(inputs[name], dtype) for name in ("x", "relative_embeddings"))
+        found = backbone.transformer_layers[n](
+            x, rel_embeddings=relative[None], padding_mask=np.asarray(inputs["padding_mask"], np.int32), training=False
+        )
+        return {f"layers.{n}.output": np.asarray(keras.ops.convert_to_numpy(found))}
+
+    run.layer = layer  # type: ignore[attr-defined]
     return run
 
 

@@ -2,8 +2,9 @@
 
     python ports/run.py PORT DIRECTORY [--dtype float64]
 
-PORT is the name of a file beside this one. What it gives for each case, the last hidden state as
-``output`` or every tap, goes to PORT.safetensors, and what PORT is to versions.json.
+PORT is the name of a file beside this one. What it gives for each case, the last hidden state as ``output`` or every
+tap, goes to PORT.safetensors, and what PORT is to versions.json. Where a manifest.json asks for one layer, the inputs
+are ``x``, ``relative_embeddings`` and ``padding_mask``, and the taps are that layer's.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def main() -> None:
     (options.directory / "versions.json").write_text(json.dumps(versions), "utf-8")
     for inputs in sorted(options.directory.glob("*/inputs.safetensors")):
         run = port.load(str(inputs.parent), dtype=options.dtype)
-        found = run(load_file(inputs))
+        manifest = inputs.with_name("manifest.json")
+        asked = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else {}
+        found = run.layer(load_file(inputs), asked["layer"]) if "layer" in asked else run(load_file(inputs))
         save_file(
             found if isinstance(found, dict) else {"output": found}, inputs.with_name(f"{options.port}.safetensors")
         )

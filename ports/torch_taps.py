@@ -32,8 +32,31 @@ def taps(model: Any, num_heads: int, call: Any, *, scaled: bool) -> dict[str, An
     """Name -> array, by the names of chapter 9 of spec/; ``scaled`` says that c2c comes out of bmm divided by sqrt(3d).
 
     ``model`` has ``embeddings`` and ``encoder`` as both implementations name them; ``call(model)`` gives its last
-    hidden state.
+    hidden state. All of its layers are computed.
     """
+    found, calls, output = _heard(model, call)
+    found["relative_embeddings"] = [found["relative_embeddings"][0].squeeze(0)]
+    args, kwargs = calls["gather"][0][0]
+    found["relative_row"] = [kwargs["index"][0] if "index" in kwargs else args[2][0]]
+    for n in range(len(model.encoder.layer)):
+        mine = {
+            "bmm": calls["bmm"][4 * n],
+            "gather": calls["gather"][2 * n : 2 * n + 2],
+            "softmax": calls["softmax"][n],
+        }
+        found |= _attention(found, n, num_heads, mine, scaled=scaled)
+    return _arrays({**found, "output": [output]})
+
+
+def layer_taps(model: Any, n: int, num_heads: int, call: Any, *, scaled: bool) -> dict[str, Any]:
+    """The taps of layer ``n``, which is all that ``call(model)`` computes."""
+    found, calls, _ = _heard(model, call)
+    mine = {"bmm": calls["bmm"][0], "gather": calls["gather"], "softmax": calls["softmax"][0]}
+    return _arrays(found | _attention(found, n, num_heads, mine, scaled=scaled))
+
+
+def _heard(model: Any, call: Any) -> tuple[dict[str, Any], Any, Any]:
+    """What the modules give, what some functions were called with, and the result, while ``call(model)`` runs."""
     heard: dict[str, list[Any]] = defaultdict(list)
     handles = _listen(model, heard)
     try:
@@ -42,30 +65,30 @@ def taps(model: Any, num_heads: int, call: Any, *, scaled: bool) -> dict[str, An
     finally:
         for handle in handles:
             handle.remove()
-    found = {name: values[0] for name, values in heard.items()}
-    found["relative_embeddings"] = found["relative_embeddings"].squeeze(0)
-    args, kwargs = calls.made["gather"][0][0]
-    found["relative_row"] = kwargs["index"][0] if "index" in kwargs else args[2][0]
-    for n in range(len(model.encoder.layer)):
-        tap = f"layers.{n}.attention."
-        for name in ("query", "key"):
-            content, relative = heard[tap + name]  # one map serves both, content first
-            found[tap + name], found[f"{tap}relative_{name}"] = (
-                _heads(x, num_heads) for x in (content, relative.squeeze(0))
-            )
-        found[tap + "value"] = _heads(found[tap + "value"], num_heads)
-        scale = (3 * found[tap + "query"].shape[-1]) ** 0.5 if scaled else 1
-        (scores, *_), _ = calls.made["softmax"][n][0]
-        pairs = {
-            "c2c": calls.made["bmm"][4 * n][1] * scale,
-            "c2p": calls.made["gather"][2 * n][1],
-            "p2c": calls.made["gather"][2 * n + 1][1].transpose(-1, -2),
-            "scores": scores,
-            "probs": calls.made["softmax"][n][1],
-        }
-        found |= {tap + name: x.reshape(len(output), num_heads, *x.shape[-2:]) for name, x in pairs.items()}
-    found["output"] = output
-    return {name: value.detach().contiguous().numpy() for name, value in found.items()}
+    return dict(heard), calls.made, output
+
+
+def _attention(found: Any, n: int, num_heads: int, calls: Any, *, scaled: bool) -> dict[str, Any]:
+    """The taps of a layer's attention, heads apart, from what was heard of its modules and its function calls."""
+    tap = f"layers.{n}.attention."
+    taps: dict[str, Any] = {"value": _heads(found[tap + "value"][0], num_heads)}
+    for name in ("query", "key"):
+        content, relative = found[tap + name]  # one map serves both, content first
+        taps[name], taps[f"relative_{name}"] = (_heads(x, num_heads) for x in (content, relative.squeeze(0)))
+    scale = (3 * taps["query"].shape[-1]) ** 0.5 if scaled else 1
+    pairs = {
+        "c2c": calls["bmm"][1] * scale,
+        "c2p": calls["gather"][0][1],
+        "p2c": calls["gather"][1][1].transpose(-1, -2),
+        "scores": calls["softmax"][0][0][0],
+        "probs": calls["softmax"][1],
+    }
+    taps |= {name: x.reshape(-1, num_heads, *x.shape[-2:]) for name, x in pairs.items()}
+    return {tap + name: [x] for name, x in taps.items()}
+
+
+def _arrays(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: x.detach().contiguous().numpy() for name, (x, *_) in found.items()}
 
 
 def _listen(model: Any, heard: dict[str, list[Any]]) -> list[Any]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from test_spec import CLAUSES
 
-from deberta_ref import trace
+from deberta_ref import model
 from deberta_ref.conformance import noise
-from deberta_ref.conformance.corpus import corpus
-from deberta_ref.conformance.mutants import mutants
-from deberta_ref.taps import record, tap_axes
+from deberta_ref.conformance.corpus import SUITES, corpus
+from deberta_ref.conformance.mutants import mutants, variations
+from deberta_ref.taps import tap_axes
 
 clause = pytest.mark.clause
 
@@ -22,24 +23,32 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = {case.id: case for case in corpus(GOLDEN / "cases")}
 SCHEMA = json.loads((GOLDEN / "schema.json").read_text("utf-8"))
 
+sys.path.append(str(GOLDEN))
+from matrix import JUDGED, matrix  # noqa: E402 - beside the corpus, not in a package
+
 # Ids never change: a case may be added, and none may go.
 IDS = {
-    *("model/one-token", "model/whole", "model/tail-padding", "model/holes", "model/id-0-valid", "model/odd-buckets"),
-    *("model/one-head", "model/many-heads", "model/keras-hub-test", "model/sharp-attention", "model/huge-scores"),
-    *(
-        "model/tiny-variance",
-        "model/log-buckets",
-        "model/longest",
-        "model/bucket-64-of-512",
-        "model/demo",
-        "long/small",
-        "long/published",
-    ),
+    "model": "one-token whole tail-padding holes id-0-valid odd-buckets one-head many-heads keras-hub-test "
+    "sharp-attention huge-scores tiny-variance log-buckets longest bucket-64-of-512 demo",
+    "long": "small published",
+    "presets": "extra-small-en small-en base-en large-en base-multi",
+    "layer": "first last sharp-attention log-buckets",
+    "ops": "linear layer-norm layer-norm-tiny-variance layer-norm-large-mean layer-norm-constant-row layer-norm-huge "
+    "gelu gelu-near-zero gelu-tail softmax softmax-tail softmax-holes softmax-ties softmax-huge gather-c2p gather-p2c "
+    "rows-256-512 rows-64-512 rows-128-512 rows-32-512 rows-512-514 rows-255-512 rows-256-1024 rows-48-2048 rows-8-16 "
+    "rows-7-20 rows-9-40 rows-3-17 rows-2-12 rows-100-300 rows-256-5",
+    "tokenizer": "blanks cut cut-pairs long normalisation pairs sentences stacked-marks typed-special-tokens unknown",
 }
+
+# Those of over 150 million parameters take a gigabyte and half a minute each.
+COMPUTED = [pytest.param(name, marks=pytest.mark.large) if CASES[name].large else name for name in CASES]
+
+NUMERICAL = [name for name, case in CASES.items() if case.suite != "tokenizer"]
 
 
 def test_no_case_has_gone():
-    assert set(CASES) >= IDS
+    assert set(CASES) >= {f"{suite}/{name}" for suite, names in IDS.items() for name in names.split()}
+    assert {case.suite for case in CASES.values()} == set(SUITES)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -48,82 +57,115 @@ def test_a_manifest_follows_the_schema_and_names_what_exists(name):
     jsonschema.validate(case.manifest, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert case.directory.parts[-2:] == tuple(name.split("/"))
     assert set(case.manifest["clauses"]) <= set(CLAUSES)
-    assert set(case.manifest["catches"]) <= set(mutants)
-    assert case.params.config.__dict__ == case.manifest["config"]
-    assert {w["implementation"] for w in case.manifest["witnesses"]} == {"deberta", "transformers", "keras-hub"}
-    assert all(w.get("score", 0) < 2 or "why" in w for w in case.manifest["witnesses"])
+    assert set(case.manifest.get("catches", ())) <= set(mutants)
+    assert set(case.manifest.get("permits", ())) <= set(variations)
+    assert ("catches" in case.manifest) == (not case.large)
+    witnesses = case.manifest["witnesses"]
+    assert all(w.get("score", 0) < 2 or "why" in w for w in witnesses)
+    assert sum("why" not in w for w in witnesses) >= 2
+    if "config" in case.manifest:
+        assert {w["implementation"] for w in witnesses} == {"deberta", "transformers", "keras-hub"}
 
 
 @clause("VEC-TAPS", "VEC-FILES")
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_holds_every_tap_but_those_of_long_pairs(name):
+@pytest.mark.parametrize("name", [name for name in NUMERICAL if "config" in CASES[name].manifest])
+def test_a_case_holds_every_tap_but_what_takes_megabytes(name):
     case = CASES[name]
-    T = case.inputs["token_ids"].shape[1]
-    axes = tap_axes(case.params.config)
-    assert set(case.expected) == {tap for tap in axes if T <= 40 or "TT" not in axes[tap]}
-    assert set(case.floors) == set(case.expected) - {"relative_row"}
-    assert case.allow_long == (case.params.config.max_sequence_length < T)
-    for tap, values in case.expected.items():
-        assert values.dtype == (np.int64 if tap == "relative_row" else np.float64)
-        assert np.isfinite(values).all()
+    T = case.inputs["padding_mask"].shape[1]
+    axes = tap_axes(case.config)
+    kept = {
+        tap
+        for tap in axes
+        if (T <= 40 or "TT" not in axes[tap]) and (case.config.num_relative <= 256 or "HR" not in axes[tap])
+    }
+    if case.suite == "layer":
+        kept = {tap for tap in kept if tap.startswith(f"layers.{case.manifest['layer']}.")}
+    if case.suite == "presets":
+        kept = {"output", *(f"layers.{n}.output.summary" for n in range(case.config.num_layers))}
+    assert set(case.expected) == kept
+    assert case.allow_long == (case.config.max_sequence_length < T)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NUMERICAL)
+def test_what_a_case_holds_has_floors_and_is_finite(name):
+    case = CASES[name]
+    assert set(case.required) <= set(case.expected)
+    for value, expected in case.expected.items():
+        assert expected.dtype == (np.float64 if value in case.manifest["floors"] else np.int64)
+        assert np.isfinite(expected).all()
+
+
+@clause("VEC-SUMMARY")
+@pytest.mark.parametrize("name", COMPUTED)
 def test_the_reference_agrees_in_float64_and_is_within_the_noise_in_float32(name):
     case = CASES[name]
-    taps = trace(case.params, case.inputs, "float64", allow_long=case.allow_long)
-    for tap, expected in case.expected.items():
-        # Another BLAS sums in another order: 1e-12 of the largest value, and a product's values reach 100.
-        limit = 0 if tap == "relative_row" else 1e-12 * max(1, abs(expected).max())
-        assert abs(taps[tap] - expected).max() <= limit, tap
-    single = trace(case.params, case.inputs, "float32", allow_long=case.allow_long)
-    errors = noise.errors({tap: single[tap] for tap in case.expected}, case.expected, case.params, case.inputs)
-    scores = noise.scores(errors, case.floors)
+    found = case.evaluate(model, "float64")
+    for value, expected in case.expected.items():
+        # Another BLAS sums in another order: 1e-12 of the largest number, and a product's reach 100.
+        limit = 1e-12 * max(1, abs(expected).max()) if expected.dtype.kind == "f" else 0
+        assert abs(found[value] - expected).max() <= limit, value
+    scores = case.scores(case.evaluate(model, "float32"))
+    assert scores.keys() == case.expected.keys()
     assert max(scores.values()) < 2, max(scores, key=scores.get)
+    vars(case).pop("params", None)  # gigabytes
 
 
 @clause("NOISE-FLOOR")
-@pytest.mark.parametrize("name", ["model/holes", "model/keras-hub-test", "long/small"])
+@pytest.mark.parametrize("name", ["model/holes", "model/keras-hub-test", "long/small", "layer/last", "ops/gelu"])
 def test_the_floors_are_those_of_the_ensemble(name):
     case = CASES[name]
-    floors = noise.floors(case.params, case.inputs, allow_long=case.allow_long)
-    for tap, floor in case.floors.items():
+    floors = noise.ensemble(lambda variant: case.evaluate(variant, "float32"), case.errors)
+    for value, floor in case.floors.items():
         # The sums of another BLAS round otherwise, so its ensemble is another sample: the root mean square over eight
         # members and all numbers moves little; the largest of them, a single number, by a factor of 1.6 on one seen.
-        assert floors[tap].rms == pytest.approx(floor.rms, rel=0.3)
-        assert floor.max / 3 < floors[tap].max < floor.max * 3
+        assert floors[value].rms == pytest.approx(floor.rms, rel=0.3)
+        assert floor.max / 3 <= floors[value].max <= floor.max * 3
 
 
-def test_every_mistake_that_shows_in_an_output_is_caught_by_a_case():
-    visible = {mutant.id for mutant in mutants.values() if mutant.shows == "output"}
-    caught = {name: set(case.manifest["catches"]) for name, case in CASES.items()}
-    assert visible == set().union(*caught.values())
-    for suite in {case.suite for case in CASES.values()}:
-        left = set().union(*(found for name, found in caught.items() if CASES[name].suite != suite))
-        print(f"without the suite {suite}, what escapes: {', '.join(sorted(visible - left)) or 'nothing'}")
+def test_every_mistake_that_a_case_could_catch_is_caught_and_the_matrix_says_by_which_suite():
+    visible = {name for name, mutant in mutants.items() if mutant.shows in JUDGED}
+    caught = {name: set(case.manifest.get("catches", ())) for name, case in CASES.items()}
+    # More accurate than a port must be; and no text makes [MASK]. Tests of their own reject these.
+    aside = {name for name in visible if mutants[name].clause in {"GELU-ACCURACY", "TOK-MASK"}}
+    assert visible - set().union(*caught.values()) == aside | {"norm-large-mean-rounded"}
+    print(matrix(list(CASES.values())))
+    assert (GOLDEN / "matrix.md").read_text("utf-8") == matrix(list(CASES.values()))
+
+
+def rejected(name, case):
+    """Whether what a mutant gives, where it gives something, scores ten noise multiples."""
+    try:
+        found = case.evaluate(mutants[name].model(), "float32")
+    except (ValueError, IndexError, TypeError):
+        return True  # it cannot even compute the case
+    return max(case.scores({value: found[value] for value in case.required}).values()) >= 10
 
 
 @pytest.mark.parametrize("name", [m.id for m in mutants.values() if m.shows == "output"])
-def test_a_mistake_is_rejected_as_the_manifest_says(name):
-    catching = [case for case in CASES.values() if name in case.manifest["catches"]]
-    case = min(catching, key=lambda case: case.inputs["token_ids"].size)
-    try:
-        taps = record(mutants[name].model(), case.params, case.inputs, "float32", allow_long=case.allow_long)
-    except (ValueError, IndexError, TypeError):
-        return  # it cannot even compute the case
-    found = {"output": taps["output"]}
-    errors = noise.errors(found, case.expected, case.params, case.inputs)
-    assert noise.scores(errors, case.floors)["output"] >= 10
+def test_a_mistake_is_rejected_as_the_manifests_say(name):
+    catching = [case for case in CASES.values() if name in case.manifest.get("catches", ())]
+    for suite in {case.suite for case in catching} - {"presets"}:
+        size = lambda case: sum(array.size for array in case.inputs.values())
+        assert rejected(name, min((case for case in catching if case.suite == suite), key=size))
 
 
 @clause("PAD-OUTPUT")
 @pytest.mark.parametrize("name", [m.id for m in mutants.values() if m.shows == "nowhere"])
 def test_what_shows_at_padded_positions_alone_is_not_judged(name):
-    assert not any(name in case.manifest["catches"] for case in CASES.values())
+    assert not any(name in case.manifest.get("catches", ()) for case in CASES.values())
     case = CASES["model/holes"]
-    taps = record(mutants[name].model(), case.params, case.inputs, "float32")
-    errors = noise.errors({"output": taps["output"]}, case.expected, case.params, case.inputs)
-    assert noise.scores(errors, case.floors)["output"] < 2
+    assert case.scores({"output": case.evaluate(mutants[name].model(), "float32")["output"]})["output"] < 2
+
+
+@clause("REL-LONG")
+@pytest.mark.parametrize("name", variations)
+def test_a_variation_shows_only_where_a_case_permits_it(name):
+    for case in CASES.values():
+        if case.suite in {"model", "long", "layer", "ops"}:
+            found = case.evaluate(variations[name].model(), "float32")
+            score = max(case.scores({value: found[value] for value in case.required}).values())
+            assert (score >= 10) == (name in case.manifest["permits"]), case.id
+    assert {case.suite for case in CASES.values() if name in case.manifest.get("permits", ())} == {"long", "ops"}
 
 
 def test_the_corpus_is_small_enough_to_ship():
@@ -131,15 +173,18 @@ def test_the_corpus_is_small_enough_to_ship():
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node; .ci/run checks that there is one")
-@pytest.mark.parametrize("name", ["model/holes", "long/published"])
+@pytest.mark.parametrize("name", ["model/holes", "long/published", "layer/first", "ops/softmax", "ops/rows-7-20"])
 def test_javascript_reads_a_case_in_30_lines(name):
     script = GOLDEN / "read.mjs"
     assert len(script.read_text("utf-8").splitlines()) <= 32
     command = ["node", str(script), str(CASES[name].directory)]
     lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    shown = {line.split()[0]: line.split()[-3:] for line in lines[1:]}
-    assert set(shown) == {*CASES[name].inputs, *CASES[name].expected}
-    assert [float(word) for word in shown["output"]] == CASES[name].expected["output"].ravel()[:3].tolist()
+    case = CASES[name]
+    shown = {line.split()[0]: line.split()[4:] for line in lines[1:]}
+    assert set(shown) == {*case.inputs, *case.expected}
+    for value, words in shown.items():
+        numbers = (case.expected | case.inputs)[value].ravel()[:3].tolist()
+        assert [float(word) for word in words] == numbers
 
 
 def test_no_cases_are_no_corpus(tmp_path):

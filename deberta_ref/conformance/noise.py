@@ -7,12 +7,14 @@ score is its error divided by the floor: near 1 for a right port, however sharp 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from deberta_ref.conformance.summary import SUMMARY
 from deberta_ref.conformance.variants import exchanged
 from deberta_ref.gelu import gelu
 from deberta_ref.ops import EPSILON
@@ -33,32 +35,46 @@ class Size:
 
 
 def floors(params: Params, inputs: Any, *, seed: int = 0, allow_long: bool = False) -> dict[str, Size]:
-    """The floor of every floating-point tap: the ensemble's root mean square error, and its largest error.
-
-    The ensemble follows from ``seed``; float64 is the truth.
-    """
+    """The floor of every tap of a model: what ``ensemble`` says of it. float64 is the truth."""
     truth = trace(params, inputs, "float64", allow_long=allow_long)
-    squares: dict[str, list[float]] = {name: [] for name in truth if name != "relative_row"}
-    largest = dict.fromkeys(squares, 0.0)
-    for member in range(MEMBERS):  # NOISE-FLOOR
-        noisy = record(
-            evaluation(np.random.default_rng([seed, member])), params, inputs, "float32", allow_long=allow_long
+    return ensemble(
+        lambda module: record(module, params, inputs, "float32", allow_long=allow_long),
+        lambda found: errors(found, truth, params, inputs),
+        seed,
+    )
+
+
+def ensemble(
+    evaluate: Callable[[ModuleType], Mapping[str, Any]],
+    errors_of: Callable[[Mapping[str, Any]], Mapping[str, Size]],
+    seed: int = 0,
+) -> dict[str, Size]:
+    """The floor of every value: the root mean square of its error over all members, and the largest.
+
+    ``evaluate`` gives the values in float32 of the variant that it is handed, ``errors_of`` their errors. The ensemble
+    follows from ``seed``.
+    """
+    found = [errors_of(evaluate(evaluation(np.random.default_rng([seed, member])))) for member in range(MEMBERS)]
+    return {  # NOISE-FLOOR
+        name: Size(
+            math.sqrt(np.mean([sizes[name].rms ** 2 for sizes in found])), max(sizes[name].max for sizes in found)
         )
-        for name, size in errors(noisy, truth, params, inputs).items():
-            squares[name].append(size.rms**2)
-            largest[name] = max(largest[name], size.max)
-    return {name: Size(math.sqrt(np.mean(squares[name])), largest[name]) for name in squares}
+        for name in found[0]
+    }
 
 
 def errors(found: Mapping[str, Any], truth: Mapping[str, Any], params: Params, inputs: Any) -> dict[str, Size]:
-    """The size of the error of every tap in ``found`` but ``relative_row``, over all valid positions and pairs."""
+    """The size of the error of every tap in ``found``, or of its summary, over all valid positions and pairs."""
     mask = np.asarray(inputs["padding_mask"]).astype(bool)
     axes = tap_axes(params.config)
-    return {
-        name: size_of((np.asarray(found[name], np.float64) - truth[name])[valid(axes[name], mask)])
-        for name in found
-        if name != "relative_row"
-    }
+    return {name: error(found[name], truth[name], valid(axes[name.removesuffix(SUMMARY)], mask)) for name in found}
+
+
+def error(found: Any, truth: Any, where: Any = ...) -> Size:
+    """The size of what ``found`` differs by from ``truth`` there; integers are equal, or infinitely wrong."""
+    if np.asarray(truth).dtype.kind in "biu":
+        return Size(0.0, 0.0) if np.array_equal(found[where], truth[where]) else Size(math.inf, math.inf)
+    return size_of((np.asarray(found, np.float64) - truth)[where])
 
 
 def valid(axes: str, mask: Any) -> Any:
@@ -117,9 +133,11 @@ def evaluation(random: np.random.Generator) -> Any:
 
     def layer_norm(x: Array, p: Norm) -> Array:
         x, D = rounded(x), np.float32(x.shape[-1])
+        exponent = np.maximum(np.frexp(abs(x).max(axis=-1, keepdims=True))[1], 0)
+        x, epsilon = np.ldexp(x, -exponent), np.ldexp(np.float32(EPSILON), -2 * exponent)  # exact: no square overflows
         centred = rounded(x - rounded(total(x) / D))
         variance = rounded(total(rounded(centred * centred)) / D)
-        normalised = rounded(centred / rounded(np.sqrt(rounded(variance + np.float32(EPSILON)))))
+        normalised = rounded(centred / rounded(np.sqrt(rounded(variance + epsilon))))
         scale, bias = p.scale.astype(np.float32, copy=False), p.bias.astype(np.float32, copy=False)
         return rounded(rounded(normalised * scale) + bias)
 

@@ -20,7 +20,7 @@ def exchanged(**functions: Any) -> ModuleType:
 
     Raises ValueError for a name that the model does not have.
     """
-    model = _copy(MODEL)
+    model = copied(MODEL)
     for name, function in functions.items():
         if not hasattr(model, name):
             raise ValueError(f"{MODEL} has no {name} to exchange.")
@@ -33,18 +33,21 @@ def rewritten(module: str, old: str, new: str) -> ModuleType:
 
     Raises ValueError if it is not found exactly once: then the source has moved on, and the rewriting means nothing.
     """
-    changed = _copy(module, old, new)
+    changed = copied(module, old, new)
     if module == MODEL:
         return changed
-    model = _copy(MODEL)
+    model = copied(MODEL)
     for name, value in vars(model).items():
         if getattr(value, "__module__", None) == module:
             setattr(model, name, getattr(changed, name))
     return model
 
 
-def _copy(module: str, old: str = "", new: str = "") -> ModuleType:
-    """A module of this package, executed once more, under its own name but not in the table of modules."""
+def copied(module: str, old: str = "", new: str = "") -> ModuleType:
+    """A module of this package, executed once more, with ``old``, found once in its source, reading ``new``.
+
+    It has its own name, but is not in the table of modules. Raises ValueError if ``old`` is not found exactly once.
+    """
     source = inspect.getsource(importlib.import_module(module))
     if old and source.count(old) != 1:
         raise ValueError(f"{old!r} must stand exactly once in {module}; it stands there {source.count(old)} times.")

@@ -9,16 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from deberta_ref.conformance.mutants import attention, embeddings, inputs, layers, numerics, padding, positions, taps
+from deberta_ref.conformance.mutants import (
+    attention,
+    embeddings,
+    inputs,
+    layers,
+    numerics,
+    package,
+    padding,
+    positions,
+    taps,
+    text,
+)
 from deberta_ref.conformance.mutants.mutant import Mutant
 
-__all__ = ["Mutant", "mutants"]
+__all__ = ["Mutant", "mutants", "variations"]
 
 mutants: Mapping[str, Mutant] = MappingProxyType(
     {
         mutant.id: mutant
-        for group in (inputs, embeddings, positions, attention, layers, numerics, padding, taps)
+        for group in (inputs, embeddings, positions, attention, layers, numerics, padding, taps, package, text)
         for mutant in group.MUTANTS
     }
 )
 """Every mutant by its id, in the order of the specification."""
+
+variations: Mapping[str, Mutant] = MappingProxyType({variation.id: variation for variation in positions.VARIATIONS})
+"""What the specification permits besides, by its id. Where a case permits one, either result is right."""

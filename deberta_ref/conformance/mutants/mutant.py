@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
 
-from deberta_ref.conformance.variants import rewritten
+from deberta_ref.conformance.variants import copied, rewritten
 
 CONFIG, GELU, INPUTS, MODEL, OPS, POSITIONS = (
     f"deberta_ref.{name}" for name in ("config", "gelu", "inputs", "model", "ops", "positions")
 )
 
-Place = Literal["output", "taps", "operation", "refusal", "nowhere"]
+Place = Literal["output", "taps", "operation", "text", "refusal", "nowhere", "package"]
 """Where a mistake shows: in the last hidden state at valid positions; in a tap before it alone; in an operation alone,
-given what no model gives it; in a request that is served and should be refused; at padded positions, so nowhere."""
+given what no model gives it; in the ids of a text; in a request that is served and should be refused; at padded
+positions, so nowhere; in what the package makes besides, which no port has."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,7 @@ class Mutant:
         Raises ValueError if ``old`` is not found exactly once.
         """
         return rewritten(self.module, self.old, self.new)
+
+    def copy(self) -> ModuleType:
+        """A copy of ``module`` with this mistake; ValueError as ``model``."""
+        return copied(self.module, self.old, self.new)

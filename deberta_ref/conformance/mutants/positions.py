@@ -159,15 +159,6 @@ MUTANTS = (
         "(bucket + config.bucket_size) % config.num_relative",
     ),
     Mutant(
-        "distance-clamped",
-        "REL-LONG",
-        "Distances are clamped to M − 1 before they are bucketed: a permitted variation, which long inputs show.",
-        POSITIONS,
-        "magnitude[abs(distance)]",
-        "magnitude[np.minimum(abs(distance), config.max_sequence_length - 1)]",
-        ("microsoft/DeBERTa c794b71",),
-    ),
-    Mutant(
         "relative-not-normalised",
         "REL-NORM",
         "The relative embeddings are not layer-normalised.",
@@ -202,3 +193,16 @@ MUTANTS = (
         ("a GGUF port",),
     ),
 )
+
+VARIATIONS = (
+    Mutant(
+        "distance-clamped",
+        "REL-LONG",
+        "Distances are clamped to M − 1 before they are bucketed, which long inputs show.",
+        POSITIONS,
+        "magnitude[abs(distance)]",
+        "magnitude[np.minimum(abs(distance), config.max_sequence_length - 1)]",
+        ("microsoft/DeBERTa c794b71",),
+    ),
+)
+"""What another implementation may do, and does: no mistakes."""
