@@ -58,7 +58,8 @@ NAMES = {"authors": "deberta", "huggingface": "transformers", "kerashub": "keras
 """Their packages on PyPI."""
 
 REJECTED = 10
-"""Noise multiples from which on a case is said to catch a mistake."""
+"""Noise multiples from which on a case catches a mistake. A manifest names those that score twice as much, for the same
+mistake scores a little less or more where the sums of another BLAS round otherwise."""
 
 MOST_PAIRS, MOST_ROWS = 40, 256
 """The longest T whose taps of pairs are written, and the most relative rows: more take megabytes and follow from the
@@ -167,8 +168,8 @@ def _reason(case: Case, entry: dict[str, Any]) -> str | None:
     return "it takes sqrt(3d) in float32, and 3d is no perfect square here" if small and not squared else None
 
 
-def write(case: Case, root: Path, versions: dict[str, str]) -> None:
-    """Write a staged case, below ``root``, if what its witnesses gave agrees."""
+def write(case: Case, root: Path, versions: dict[str, str], least: float = 2 * REJECTED) -> None:
+    """Write a staged case, below ``root``, if what its witnesses gave agrees; ``least`` is what a catch scores."""
     floors = noise.ensemble(lambda variant: case.evaluate(variant, "float32"), case.errors)
     witnesses = witnessed(case, floors, versions)
     kept = dict(case.expected)
@@ -185,8 +186,8 @@ def write(case: Case, root: Path, versions: dict[str, str]) -> None:
         shutil.copytree(case.directory / "checkpoint", place / "checkpoint")
     manifest = {
         **case.manifest,
-        **({} if case.large else {"catches": caught(case, floors)}),
-        "permits": [variation.id for variation in variations.values() if shows(case, variation, floors)],
+        **({} if case.large else {"catches": caught(case, floors, least)}),
+        "permits": [variation.id for variation in variations.values() if shows(case, variation, floors, REJECTED)],
         "floors": {name: asdict(floors[name]) for name, value in kept.items() if value.dtype.kind == "f"},
         "witnesses": witnesses,
         "generated": dt.datetime.now(dt.timezone.utc).date().isoformat(),
@@ -194,20 +195,20 @@ def write(case: Case, root: Path, versions: dict[str, str]) -> None:
     (place / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
-def shows(case: Case, mutant: Mutant, floors: dict[str, noise.Size]) -> bool:
-    """Whether what is required scores ten noise multiples or more of this mutant in float32."""
+def shows(case: Case, mutant: Mutant, floors: dict[str, noise.Size], least: float) -> bool:
+    """Whether what is required of this mutant, in float32, scores ``least`` noise multiples or more."""
     try:
         answer = case.evaluate(mutant.model(), "float32")
     except (ValueError, IndexError, TypeError):  # it cannot even compute this case
         return True
     errors = case.errors({name: answer[name] for name in case.required})
-    return max(noise.scores(errors, floors).values()) >= REJECTED
+    return max(noise.scores(errors, floors).values()) >= least
 
 
-def caught(case: Case, floors: dict[str, noise.Size]) -> list[str]:
+def caught(case: Case, floors: dict[str, noise.Size], least: float = 2 * REJECTED) -> list[str]:
     """The mutants that show in what is required, in their order."""
     judged = (mutant for mutant in mutants.values() if mutant.shows in {"output", "operation"})
-    return [mutant.id for mutant in judged if shows(case, mutant, floors)]
+    return [mutant.id for mutant in judged if shows(case, mutant, floors, least)]
 
 
 def differences(old: Path, new: Path) -> list[str]:
@@ -216,8 +217,10 @@ def differences(old: Path, new: Path) -> list[str]:
     if not (old / "manifest.json").is_file():
         return [f"{old.parent.name}/{old.name} is not there"]
     before, after = (Case(place, json.loads((place / "manifest.json").read_text("utf-8"))) for place in (old, new))
-    fields = (before.manifest.keys() | after.manifest.keys()) - {"floors", "witnesses", "generated"}
+    fields = (before.manifest.keys() | after.manifest.keys()) - {"floors", "witnesses", "generated", "catches"}
     found += [f"{before.id}: {f} differs" for f in sorted(fields) if before.manifest.get(f) != after.manifest.get(f)]
+    lost = set(before.manifest.get("catches", ())) - set(after.manifest.get("catches", ()))
+    found += [f"{before.id} does not catch {name}" for name in sorted(lost)]
     for kind in ("inputs", "expected"):
         one, other = getattr(before, kind), getattr(after, kind)
         if one.keys() != other.keys():
@@ -254,7 +257,7 @@ def main() -> int:
                 cases = [stage(make(), Path(staged)) for make in batch]
                 run_witnesses(Path(staged))
                 for case in cases:
-                    write(case, root, used)
+                    write(case, root, used, REJECTED if options.check else 2 * REJECTED)
                     written.append(case.id)
                     print(case.id, flush=True)
         if options.check:
