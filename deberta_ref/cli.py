@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from deberta_ref import __version__, cli_inputs
+from deberta_ref import __version__, cli_check, cli_inputs
 from deberta_ref.checkpoints import DEMO, from_preset, read_config
 from deberta_ref.files import replace
 from deberta_ref.initialisation import init
@@ -165,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deberta-ref", description="The numerical oracle of the DeBERTaV3 encoder.")
     parser.add_argument("--version", action="version", version=f"deberta-ref {__version__}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("check", help="judge a port: is it right, where does it first go wrong, and how")
+    cli_check.add_options(command)
 
     command = commands.add_parser("run", help="text or token ids in, last hidden states out")
     cli_inputs.add_options(command)

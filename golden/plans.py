@@ -98,6 +98,14 @@ PLANS = (
         "tail",
     ),
     Plan(
+        "model/head-size-32",
+        "Heads of 32 features, which kernels are made for, with holes in the mask and padding in front.",
+        ("ATT-HEADS", "PAD-POSITIONS"),
+        small(num_layers=1, hidden_dim=64),
+        12,
+        "holes",
+    ),
+    Plan(
         "model/keras-hub-test",
         "The sizes of KerasHub's unit test: two features, 256 buckets for five positions.",
         ("IN-CONFIG", "REL-BUCKET"),

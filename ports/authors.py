@@ -29,6 +29,8 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     deberta = package()
     entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
     entries["padding_idx"] = entries.pop("pad_token_id", 0)
+    if isinstance(entries["pos_att_type"], list):
+        entries["pos_att_type"] = "|".join(entries["pos_att_type"])  # the package knows no lists
     model = deberta.DeBERTa(deberta.config.ModelConfig.from_dict(entries)).to(getattr(torch, dtype)).eval()
     tensors = load_file(Path(checkpoint_dir) / "model.safetensors")
     model.load_state_dict(

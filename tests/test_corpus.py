@@ -28,8 +28,8 @@ from matrix import JUDGED, matrix  # noqa: E402 - beside the corpus, not in a pa
 
 # Ids never change: a case may be added, and none may go.
 IDS = {
-    "model": "one-token whole tail-padding holes id-0-valid odd-buckets one-head many-heads keras-hub-test "
-    "sharp-attention huge-scores tiny-variance log-buckets longest bucket-64-of-512 demo",
+    "model": "one-token whole tail-padding holes id-0-valid odd-buckets one-head many-heads head-size-32 "
+    "keras-hub-test sharp-attention huge-scores tiny-variance log-buckets longest bucket-64-of-512 demo",
     "long": "small published",
     "presets": "extra-small-en small-en base-en large-en base-multi",
     "layer": "first last sharp-attention log-buckets",

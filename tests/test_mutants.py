@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from test_spec import CLAUSES
 
 from deberta_ref import Config, Params, model
 from deberta_ref.conformance import noise
+from deberta_ref.conformance.corpus import corpus
 from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.verdict import Verdict
 from deberta_ref.params import Norm
 from deberta_ref.recipe import from_recipe, recipe_ids
 from deberta_ref.taps import record
@@ -273,6 +276,13 @@ def members(module):
     return len(seen)
 
 
+def verdict(module, mutant, **others):
+    """What a copy of the judge says of a port with this mistake, or with a tap more than there should be."""
+    case = next(case for case in corpus() if case.id == "model/whole")
+    answer = case.evaluate(mutants[mutant].model() if mutant else model, "float32")
+    return module.verdict_on(SimpleNamespace(name="", answer=lambda _case: answer | others), case)
+
+
 PACKAGE = {
     "taps-of-padded-tokens-filled": lambda module: not fed(module).any(),
     "summary-without-signs": lambda module: {-1.0, 1.0} == set(module.signs(48).ravel()),
@@ -289,12 +299,18 @@ PACKAGE = {
     "score-of-the-mean-alone": lambda module: (
         module.scores({"output": noise.Size(1, 50)}, {"output": noise.Size(1, 1)}) == {"output": 50}
     ),
+    "limit-a-thousand-times": lambda module: verdict(module, "gelu-tanh").status == "fail",
+    "faults-forgiven": lambda module: verdict(module, None, misspelt=1).status == "error",
+    "last-wrong-tap-named": lambda module: verdict(module, "p2c-index-flipped").first_tap == "layers.0.attention.p2c",
+    "skipped-cases-count": lambda module: bool(
+        module.reasons([Verdict("model/holes", "model", "skip", notes=("no",))], {"model/holes"}, ())
+    ),
 }
 """Whether what the package makes besides is right, for the mutants that only it shows."""
 
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
-@clause("NOISE-FLOOR", "NOISE-SCORE")
+@clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-CONFORMS")
 @pytest.mark.parametrize("name", that_show("package"))
 def test_a_mistake_of_the_package_itself_is_rejected(name):
     assert PACKAGE[name](importlib.import_module(mutants[name].module))

@@ -1,12 +1,19 @@
-"""The mistakes in what this package makes besides: recipe, files, summaries, floors and scores. Chapters 9 to 11."""
+"""The mistakes in what this package makes besides: recipe, files, summaries, scores, verdicts. Chapters 9 to 13."""
 
 from __future__ import annotations
 
 from deberta_ref.conformance.mutants.mutant import Mutant
 
-FILES, NOISE, RECIPE, SUMMARY, TAPS = (
+FILES, JUDGE, NOISE, RECIPE, SUMMARY, TAPS = (
     f"deberta_ref.{name}"
-    for name in ("checkpoints.huggingface", "conformance.noise", "recipe", "conformance.summary", "taps")
+    for name in (
+        "checkpoints.huggingface",
+        "conformance.judge",
+        "conformance.noise",
+        "recipe",
+        "conformance.summary",
+        "taps",
+    )
 )
 
 MUTANTS = (
@@ -89,6 +96,42 @@ MUTANTS = (
         NOISE,
         "max(_multiple(size.rms, floor[name].rms), _multiple(size.max, floor[name].max))",
         "_multiple(size.rms, floor[name].rms)",
+        shows="package",
+    ),
+    Mutant(
+        "limit-a-thousand-times",
+        "JUDGE-LIMIT",
+        "A value is wrong only from thousands of noise multiples on, as a tolerance of 1e-3 has it.",
+        JUDGE,
+        "score > LIMIT]",
+        "score > LIMIT * 1000]",
+        shows="package",
+    ),
+    Mutant(
+        "faults-forgiven",
+        "JUDGE-CASE",
+        "A case passes though a part of the answer could not be compared.",
+        JUDGE,
+        '"error" if answer.faults else "pass"',
+        '"pass"',
+        shows="package",
+    ),
+    Mutant(
+        "last-wrong-tap-named",
+        "JUDGE-FIRST",
+        "The tap that is named is the last wrong one, to which the error has spread.",
+        JUDGE,
+        "wrong[0] if wrong",
+        "wrong[-1] if wrong",
+        shows="package",
+    ),
+    Mutant(
+        "skipped-cases-count",
+        "JUDGE-CONFORMS",
+        "A case that was skipped counts as judged, so that a port which answers nothing conforms.",
+        JUDGE,
+        "set(needed) - {v.id for v in judged}",
+        "set(needed) - {v.id for v in verdicts}",
         shows="package",
     ),
 )

@@ -1,0 +1,89 @@
+"""The mistake that a failing port has made, as far as its answers tell: every known one is made, and compared.
+
+A mistake is named when what the reference gives with it differs from every answer of the port, right and wrong ones, by
+no more than noise. Where none is, a lower precision is looked for, then two mistakes at once, then what comes nearest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from deberta_ref.conformance.corpus import Case
+from deberta_ref.conformance.evidence import Evidence
+from deberta_ref.conformance.explanation import Clock, Explanation, explained, in_order
+from deberta_ref.conformance.lower_precision import recognised
+from deberta_ref.conformance.mistakes import Mistake, known, known_in_operations
+from deberta_ref.conformance.pairs import pairs
+from deberta_ref.conformance.text_mistakes import of_texts
+from deberta_ref.conformance.verdict import Match
+
+MODELS = {"model", "long"}
+
+COMPARED = 3
+"""Cases that every mistake is compared on, so that it is known which come nearest."""
+
+NEAREST = 3
+"""Mistakes that are named at most where none explains everything."""
+
+
+def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: float = 20) -> list[Match]:
+    """The mistakes that a port may have made, best first, from what it answered: right answers too, a pair each.
+
+    An answer maps names of values to arrays, float64 or integers; an empty one counts nothing. A match whose score is
+    within the limit explains everything; those over it explain a part, and come nearest. Nothing is said of a port that
+    is right. No comparison is begun after ``seconds``.
+    """
+    end = time.perf_counter() + seconds
+    out_of_time = lambda: time.perf_counter() > end
+    given = [(case, answer) for case, answer in answers if answer]
+    suites: dict[str, list[Evidence]] = {}
+    for case, answer in given:
+        if case.suite != "tokenizer":
+            suites.setdefault("model" if case.suite in MODELS else case.suite, []).append(Evidence(case, answer))
+    models = suites.get("model", [])
+    if not any(e.fails for e in models):  # or nothing of the published sizes is needed, which take seconds each
+        models = models + suites.get("presets", [])
+    found = of_models(models, out_of_time) or of_models(suites.get("layer", []), out_of_time)
+    operations = of_singles(known_in_operations(), in_order(suites.get("ops", [])), out_of_time)
+    texts = of_texts([(case, answer) for case, answer in given if case.suite == "tokenizer"], out_of_time)
+    matches = {match.mutant: match for match in (*matched(operations), *texts, *found)}
+    return sorted(matches.values(), key=lambda match: match.score)
+
+
+def of_models(evidence: Sequence[Evidence], out_of_time: Clock) -> list[Match]:
+    """The matches for answers to cases of whole models, or to cases of single layers."""
+    if not any(e.fails for e in evidence):
+        return []
+    order = in_order(evidence)
+    taps = any(set(e.found) - set(e.case.required) for e in evidence)
+    singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)
+    if not matched(singles) and taps:  # a tap may be named wrongly, or be wrong besides
+        order = in_order(e.required() for e in evidence)
+        if not any(e.fails for e in order):
+            return nearest(singles)
+        singles = of_singles(known({"output"}), order, out_of_time)
+    return (
+        matched(singles)
+        or recognised(order, out_of_time)
+        or matched(pairs(order, singles, out_of_time))
+        or nearest(singles)
+    )
+
+
+def of_singles(mistakes: Iterable[Mistake], order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
+    """How far each of these mistakes explains the answers, best first; nothing where all are right."""
+    if not any(e.fails for e in order):
+        return []
+    return [explained(mistake, order, out_of_time, COMPARED) for mistake in mistakes]
+
+
+def matched(explanations: Iterable[Explanation]) -> list[Match]:
+    """Those that explain everything, best first."""
+    return [e.mistake.match(e.score) for e in sorted(explanations, key=lambda e: e.score) if e.fits]
+
+
+def nearest(explanations: Iterable[Explanation]) -> list[Match]:
+    """The first of those that explain a part, best first."""
+    return [e.mistake.match(e.score) for e in sorted(explanations, key=lambda e: e.score) if e.partly][:NEAREST]

@@ -1,0 +1,166 @@
+"""A port as a command of any language: safetensors files in and out, once a case."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deberta_ref.conformance.arrays import read_tensors
+from deberta_ref.conformance.corpus import Case
+from deberta_ref.conformance.port import NotOffered, Port, PortError
+from deberta_ref.conformance.questions import Checkpoints, write_inputs, write_manifest
+
+PLACEHOLDERS = ("{checkpoint}", "{inputs}", "{outputs}")
+"""Paths that a command is handed: a directory, a file to read, and a file to write."""
+
+QUESTION = "{question}"
+"""And the manifest.json of the case, if it asks for it: then it is asked for more than whole models."""
+
+DECLINED = 77
+"""The exit code by which a command says that it does not offer what is asked; test runners know it for a skip."""
+
+LINES = 5
+"""Lines of what a command printed that are shown when it fails."""
+
+
+def command_port(command: str, timeout: float = 300.0) -> Port:
+    """The port that ``command`` runs, without a shell, for one case in at most ``timeout`` seconds.
+
+    Its words are split as a shell would, and the placeholders in them replaced by paths. With ``{question}`` it is
+    asked for layers, operations and texts too. Raises ValueError for a command that cannot be run.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"The command must be words as a shell reads them; got {command!r}: {error}.") from None
+    if missing := [name for name in PLACEHOLDERS if name not in command]:
+        raise ValueError(
+            f"The command must have {', '.join(PLACEHOLDERS[:-1])} and {PLACEHOLDERS[-1]}, which become paths; "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from {command!r}."
+        )
+    if shutil.which(words[0]) is None:
+        raise ValueError(
+            f"The command must begin with a program that can be run; there is no {words[0]!r}: give its path, or "
+            f"make it executable."
+        )
+    if not timeout > 0:
+        raise ValueError(f"The time limit must be more than 0 seconds; got {timeout:g}.")
+    return _Command(command, tuple(words), timeout)
+
+
+@dataclass(eq=False)
+class _Command:
+    name: str
+    words: tuple[str, ...]
+    timeout: float
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+
+    def answer(self, case: Case) -> Mapping[str, Any]:
+        """What the command writes for the case."""
+        return self._asked(case, case.inputs, elsewhere=case.suite in {"layer", "ops", "tokenizer"})
+
+    def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the command writes when the manifest asks for one layer."""
+        return self._asked(case, inputs, elsewhere=True, layer=n)
+
+    def _asked(self, case: Case, inputs: Mapping[str, Any], *, elsewhere: bool, **manifest: Any) -> Mapping[str, Any]:
+        """The answer to a case; ``elsewhere`` where it is about something else than a whole model."""
+        if elsewhere and QUESTION not in self.name:
+            raise NotOffered(
+                f"A command without {QUESTION}, which becomes the path of a manifest.json that says what is asked, is "
+                f"asked for whole models only."
+            )
+        with tempfile.TemporaryDirectory(prefix="deberta-ref-", ignore_cleanup_errors=True) as scratch:
+            place = Path(scratch)
+            outputs = place / "outputs.safetensors"
+            self._run(
+                case,
+                {
+                    "{checkpoint}": self.checkpoints.of(case),
+                    "{inputs}": write_inputs(case, place, inputs),
+                    "{outputs}": outputs,
+                    QUESTION: write_manifest(case, place, **manifest),
+                },
+                may_decline=elsewhere,
+            )
+            if not outputs.exists():
+                raise PortError(
+                    f"The command must write its answer to {case.id} to the path {{outputs}}; it ended with exit code "
+                    f"0 and wrote nothing there.{_last_words(place)}"
+                )
+            try:
+                return read_tensors(outputs)
+            except (OSError, ValueError) as error:
+                said = str(error).replace(str(outputs), "{outputs}")
+                raise PortError(
+                    f"The command's answer to {case.id} cannot be read. {said}{_last_words(place)}"
+                ) from None
+
+    def _run(self, case: Case, paths: Mapping[str, Path], *, may_decline: bool) -> None:
+        """Run the command for a case to its end."""
+        place = paths["{outputs}"].parent
+        words = [re.sub("|".join(paths), lambda found: str(paths[found[0]]), word) for word in self.words]
+        with (place / "stdout").open("wb") as stdout, (place / "stderr").open("wb") as stderr:
+            # Files, not pipes: whatever it leaves running cannot keep them, and us, from ending.
+            try:
+                process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+                    words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+                )
+            except OSError as error:
+                raise PortError(f"The command for {case.id} must be a program that can be run; {error}.") from None
+            try:
+                code = process.wait(self.timeout)
+            except subprocess.TimeoutExpired:
+                raise PortError(
+                    f"The command must answer {case.id} in {self.timeout:g} seconds; it was still running, and was "
+                    f"ended: --timeout allows it more.{_last_words(place)}"
+                ) from None
+            finally:
+                if process.returncode is None:
+                    _end(process)
+        if code == DECLINED and may_decline:
+            raise NotOffered(f"The command declined {case.id}, with exit code {DECLINED}.{_last_words(place)}")
+        if code:
+            raise PortError(
+                f"The command must end with exit code 0; for {case.id} it {_ended(code)}.{_last_words(place)}"
+            )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _ended(code: int) -> str:
+    if code > 0:
+        return f"ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _last_words(place: Path) -> str:
+    """The last lines on standard error, or of the output where that has none; nothing where neither has any."""
+    for name in ("stderr", "stdout"):
+        with (place / name).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        if last := [line for line in lines if line][-LINES:]:
+            return f" The last lines on its {name}: {' | '.join(last)}"
+    return ""

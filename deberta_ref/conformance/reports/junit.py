@@ -1,0 +1,80 @@
+"""The report as JUnit XML, which continuous integration systems show beside other tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from deberta_ref.conformance.reports.lines import origin
+from deberta_ref.conformance.reports.words import printable, readable
+from deberta_ref.conformance.verdict import Report, Verdict
+
+
+def document(report: Report) -> bytes:
+    """A suite of tests for every suite of cases, and one for the verdict: a run of too few cases must not be green."""
+    root = ET.Element("testsuites", name="deberta-ref")
+    for suite in dict.fromkeys(v.suite for v in report.verdicts):
+        _suite(root, suite, [_case(v, report.limit) for v in report.verdicts if v.suite == suite])
+    _suite(root, "verdict", [_conforms(report)])
+    _count(root, root)
+    root.set("time", f"{report.seconds:.3f}")
+    ET.indent(root)
+    return bytes(ET.tostring(root, "utf-8", xml_declaration=True)) + b"\n"
+
+
+def _suite(root: ET.Element, name: str, tests: Sequence[ET.Element]) -> None:
+    suite = ET.SubElement(root, "testsuite", name=f"deberta-ref.{name}")
+    suite.extend(tests)
+    _count(suite, suite)
+    suite.set("time", f"{sum(float(test.get('time', 0)) for test in tests):.3f}")
+
+
+def _count(element: ET.Element, tests: ET.Element) -> None:
+    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(attribute, str(len(list(tests.iter(tag)))))
+
+
+def _case(v: Verdict, limit: float) -> ET.Element:
+    name = v.id.removeprefix(f"{v.suite}/")
+    test = ET.Element("testcase", classname=f"deberta-ref.{v.suite}", name=name, time=f"{v.seconds:.3f}")
+    notes = " ".join(v.notes)
+    match v.status:
+        case "fail":
+            where = f"{v.first_tap} is the first over the limit" if v.first_tap else notes
+            _outcome(test, "failure", f"score {readable(v.score)}, limit {limit:g}: {where}", _details(v, limit))
+        case "error":
+            _outcome(test, "error", notes, _details(v, limit))
+        case "skip":
+            _outcome(test, "skipped", notes)
+        case "xfail":
+            _outcome(test, "skipped", f"expected to fail: score {readable(v.score)}, limit {limit:g}. {notes}")
+    return test
+
+
+def _details(v: Verdict, limit: float) -> str:
+    """What is known of a failing case, a line each: the scores end with the first that is over the limit."""
+    found = list(v.notes)
+    if v.last_tap_within:
+        found.append(f"The last tap within the limit: {v.last_tap_within}.")
+    if v.local is not None:
+        found.append(f"Layer {v.local[0]}, fed golden inputs, scores {readable(v.local[1])}.")
+    found += [f"{readable(score):>7}  {name}{'  <-' if score > limit else ''}" for name, score in v.scores.items()]
+    return "\n".join([*found, *([f"$ {v.reproduce}"] if v.reproduce else [])])
+
+
+def _conforms(report: Report) -> ET.Element:
+    """The test that fails where the port does not conform, whatever the reason."""
+    test = ET.Element("testcase", classname="deberta-ref.verdict", name="conforms", time="0.000")
+    if not report.conforms:
+        matches = [
+            f"{match.mutant}, to {readable(match.score)} noise multiples: {match.sentence} {origin(match)}."
+            for match in report.diagnosis
+        ]
+        text = "\n".join([f"Port: {report.port}", *report.reasons, *report.common, *matches])
+        _outcome(test, "failure", "does not conform: " + " ".join(report.reasons), text)
+    return test
+
+
+def _outcome(test: ET.Element, tag: str, message: str, text: str = "") -> None:
+    outcome = ET.SubElement(test, tag, message=printable(message).replace("\n", " "))
+    outcome.text = printable(text) or None

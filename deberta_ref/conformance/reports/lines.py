@@ -1,0 +1,201 @@
+"""The report as lines of styled words: what the terminal shows, before it is known whether it has colours."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Literal, TypeAlias
+
+from deberta_ref.conformance.corpus import SUITES
+from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable
+from deberta_ref.conformance.verdict import Match, Report, Status, Verdict
+
+Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
+Line: TypeAlias = tuple[tuple[str, Style], ...]
+
+MATCHES = 3
+"""Likely mistakes that are shown."""
+
+COMMANDS = 3
+"""Commands that are shown, of those that reproduce a failing case."""
+
+MANY = 4
+"""Cases in a row, of which the same is said, that share a line."""
+
+STYLES: dict[Status, Style] = {"pass": "good", "fail": "bad", "error": "bad", "skip": "odd", "xfail": "odd"}
+
+HEADINGS = ("case", "score", "first tap over the limit", "last tap within it")
+
+
+def lines(report: Report, width: int) -> Iterator[Line]:
+    """The report in lines of at most ``width`` letters where words allow it: the cases first, the verdict last."""
+    scale = f"a right port scores near 1, the limit is {report.limit:g}"
+    what = f"  {cases(len(report.verdicts))} in {report.seconds:.{0 if report.seconds >= 10 else 1}f} s; {scale}"
+    yield (printable(report.port), "strong"), (what, "faint")
+    yield from _table(report, width)
+    if report.common:
+        yield from _heading("What the failing cases have in common")
+        for sentence in report.common:
+            yield from _wrapped(sentence, width, "  ")
+    yield from _diagnosis(report, width)
+    yield from _commands(report)
+    yield ()
+    yield from _verdict(report, width)
+
+
+def _table(report: Report, width: int) -> Iterator[Line]:
+    """Every suite with its passes in one line, and every other case on a line of its own."""
+    suites = {suite: [v for v in report.verdicts if v.suite == suite] for suite in _suites(report)}
+    runs = {suite: _runs(verdicts) for suite, verdicts in suites.items()}
+    rows = [_cells(run) for found in runs.values() for run in found]
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    indent = 2 + max(map(len, STATUS.values())) + 2
+    wide = indent + sum(widths) + 2 * 3 <= width  # else the last tap within the limit gets a line of its own
+    columns = 4 if wide else 3
+    if rows:
+        yield ()
+        yield ((" " * indent + _row(HEADINGS[:columns], widths), "faint"),)
+    for suite, verdicts in suites.items():
+        yield ()
+        yield _suite(suite, verdicts)
+        said: tuple[str, ...] = ()
+        for run in runs[suite]:
+            v = run[0]
+            status = STATUS[v.status].ljust(indent - 2)
+            yield ("  ", "plain"), (status, STYLES[v.status]), (_row(_cells(run)[:columns], widths), "plain")
+            if not wide and v.last_tap_within:
+                yield ((" " * indent + f"last tap within it: {_last(v)}", "faint"),)
+            notes = (*v.notes, *_local(v, report.limit))
+            for note in ["as above"] if notes and notes == said else notes:
+                yield from _wrapped(note, width, " " * indent, "faint")
+            said = notes
+
+
+def _suites(report: Report) -> list[str]:
+    """The suites that were judged, in their order."""
+    found = {v.suite for v in report.verdicts}
+    return [suite for suite in dict.fromkeys([*SUITES, *(v.suite for v in report.verdicts)]) if suite in found]
+
+
+def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """What gets a line: a case that has not passed, or many in a row of which the same is said and nothing else."""
+    said = lambda v: (v.status, v.notes, None if v.score is None and v.notes else v.id)
+    runs = [list(run) for _, run in groupby((v for v in verdicts if v.status != "pass"), said)]
+    return [part for run in runs for part in ([run] if len(run) >= MANY else [[v] for v in run])]
+
+
+def _cells(run: Sequence[Verdict]) -> tuple[str, str, str, str]:
+    v = run[0]
+    return v.id if len(run) == 1 else cases(len(run)), readable(v.score), v.first_tap or "", _last(v)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells in columns: words to the left, the score to the right."""
+    aligned = [
+        cell.rjust(size) if n == 1 else cell.ljust(size)
+        for n, (cell, size) in enumerate(zip(cells, widths, strict=False))
+    ]
+    return "  ".join(aligned).rstrip()
+
+
+def _last(v: Verdict) -> str:
+    """The last tap within the limit, without what its name shares with that of the first over it: '…c2p'."""
+    if not v.last_tap_within or not v.first_tap:
+        return v.last_tap_within or ""
+    parts, first = v.last_tap_within.split("."), v.first_tap.split(".")
+    shared = next(n for n in range(len(parts)) if parts[: n + 1] != first[: n + 1] or n == len(parts) - 1)
+    return "…" + ".".join(parts[shared:]) if shared >= 2 else v.last_tap_within  # the layer, and not 'layers' alone
+
+
+def _suite(suite: str, verdicts: Sequence[Verdict]) -> Line:
+    """'model  14 of 16 pass, worst score 0.9 (model/whole)', and what the suite is."""
+    passed = [v for v in verdicts if v.status == "pass"]
+    scored = [v for v in passed if v.score is not None]
+    worst = max(scored, key=lambda v: v.score or 0.0, default=None)
+    skipped = sum(v.status == "skip" for v in verdicts)
+    said = [f"{len(passed)} of {len(verdicts) - skipped} pass"] if skipped < len(verdicts) else []
+    if worst is not None and worst.score:
+        said.append(f"worst score {readable(worst.score)} ({worst.id})")
+    text = "  " + ", ".join([*said, *([f"{skipped} skipped"] if skipped else [])])
+    whole = all(v.passes for v in verdicts)
+    return (suite, "strong"), (text, "good" if whole and passed else "plain"), (f"  {SUITES.get(suite, '')}", "faint")
+
+
+def _local(v: Verdict, limit: float) -> Iterator[str]:
+    """What a layer alone says: whether the error is its own, or came in."""
+    if v.local is not None:
+        n, score = v.local
+        what = f"Layer {n}, fed golden inputs, scores {readable(score)}"
+        yield f"{what}: the mistake is inside it." if score > limit else f"{what}: no layer is wrong by itself."
+
+
+def _diagnosis(report: Report, width: int) -> Iterator[Line]:
+    if not report.diagnosis:
+        return
+    fits = report.diagnosis[0].score <= report.limit
+    yield from _heading(
+        "The likely mistake" if fits else "The nearest known mistakes; none of them explains every number"
+    )
+    shown = report.diagnosis[:MATCHES]
+    space = max(len(match.mutant) for match in shown)
+    for n, match in enumerate(shown, 1):
+        style: Style = "good" if match.score <= report.limit else "faint"
+        yield (
+            (f"  {n}. ", "faint"),
+            (match.mutant.ljust(space), "strong"),
+            (f"  to {readable(match.score)} noise multiples", style),
+        )
+        yield from _wrapped(match.sentence, width, "     ")
+        yield from _wrapped(origin(match), width, "     ", "faint")
+    if len(report.diagnosis) > MATCHES:
+        yield ((f"  {len(report.diagnosis) - MATCHES} more are in the file of --json.", "faint"),)
+
+
+def origin(match: Match) -> str:
+    """Where a mistake is written of, and who has made it: 'ATT-P2C in spec/04-attention.md; seen in nntrainer#3982'."""
+    seen = f"; seen in {', '.join(match.seen)}" if match.seen else ""
+    return f"{match.clause} in spec/{match.chapter.removeprefix('spec/')}{seen}"
+
+
+def _commands(report: Report) -> Iterator[Line]:
+    """The commands of the first failing cases. A command is never broken: it is there to be copied."""
+    commands = [v.reproduce for v in report.verdicts if v.status in {"fail", "error"} and v.reproduce]
+    if not commands:
+        return
+    yield from _heading("To judge one case again")
+    for command in commands[:COMMANDS]:
+        yield ((f"  {printable(command)}", "plain"),)
+    if len(commands) > COMMANDS:
+        rest = len(commands) - COMMANDS
+        yield ((f"  {rest} more, one for each failing case, are in the files of --json and --html.", "faint"),)
+
+
+def _verdict(report: Report, width: int) -> Iterator[Line]:
+    name = printable(report.port)
+    if report.conforms:
+        passed = [v for v in report.verdicts if v.status == "pass"]
+        worst = max((v.score for v in passed if v.score is not None), default=None)
+        said = f"{name} conforms: {cases(len(passed))} within the limit, worst score {readable(worst)}"
+        for status, what in (("skip", "skipped"), ("xfail", "expected to fail, and did")):
+            if number := sum(v.status == status for v in report.verdicts):
+                said += f"; {number} {what}"
+        yield from _wrapped(said + ".", width, "", "good")
+    elif len(report.reasons) == 1:
+        yield from _wrapped(f"{name} does not conform: {report.reasons[0]}", width, "", "bad")
+    else:
+        yield ((f"{name} does not conform:", "bad"),)
+        for reason in report.reasons:
+            yield from _wrapped(reason, width, "  ", "bad")
+
+
+def _heading(text: str) -> Iterator[Line]:
+    yield ()
+    yield ((text, "strong"),)
+
+
+def _wrapped(text: str, width: int, indent: str, style: Style = "plain") -> Iterator[Line]:
+    """A text of one or many lines, with every line indented, and broken between words where it is too long."""
+    for line in printable(text).splitlines():
+        for part in textwrap.wrap(line, max(width, 40), initial_indent=indent, subsequent_indent=indent):
+            yield ((part, style),)

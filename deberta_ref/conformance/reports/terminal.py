@@ -1,0 +1,97 @@
+"""The report on a terminal, in colours where rich is installed, and how far the judging is until it is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from deberta_ref import progress as plain_progress
+from deberta_ref.conformance.reports.lines import Line, Style, lines
+from deberta_ref.conformance.verdict import Report, Status
+
+WIDTH = 100
+"""Letters in a line, where there is no terminal to ask."""
+
+COLOURS: dict[Style, str] = {
+    "plain": "",
+    "strong": "bold",
+    "faint": "dim",
+    "good": "green",
+    "bad": "bold red",
+    "odd": "yellow",
+}
+"""rich's name for every style: of the sixteen colours that a terminal's owner has chosen."""
+
+
+def show(report: Report, stream: TextIO, *, colour: bool | None = None, width: int | None = None) -> None:
+    """Write the report, readable at a glance: the cases first, the verdict in the last line.
+
+    ``colour`` is by default whether ``stream`` is a terminal that shows them; without rich there are none. ``width`` is
+    the terminal's, or ``WIDTH``.
+    """
+    if width is None:
+        width = shutil.get_terminal_size((WIDTH, 0)).columns if stream.isatty() else WIDTH
+    if colour is None:
+        colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    rendered = lines(report, width)
+    if not (colour and _coloured(rendered, stream)):
+        stream.writelines("".join(text for text, _ in line) + "\n" for line in rendered)
+
+
+def _coloured(rendered: Iterable[Line], stream: TextIO) -> bool:
+    """Write the lines with rich's colours; False, and nothing written, where rich is not installed."""
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra
+        from rich.text import Text  # noqa: PLC0415
+    except ImportError:
+        return False
+    console = Console(file=stream, force_terminal=True, color_system="standard", no_color=False)
+    for line in rendered:
+        console.print(Text.assemble(*((text, COLOURS[style]) for text, style in line)), soft_wrap=True)
+    return True
+
+
+@dataclass
+class Judged:
+    """How many cases are judged, and how many of them stand against conforming."""
+
+    total: int
+    show: Callable[[int, str], None]  # told the cases judged, and the words
+    done: int = 0
+    wrong: int = 0
+
+    def advance(self, case_id: str, status: Status) -> None:
+        """One more case is judged."""
+        self.done += 1
+        self.wrong += status in {"fail", "error"}
+        wrong = f", {self.wrong} wrong" if self.wrong else ""
+        self.show(self.done, f"{self.done} of {self.total} cases{wrong}, the last {case_id}")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Judged]:
+    """Show on standard error how far the judging is, while the block runs and if that is a terminal; leave no trace."""
+    try:
+        from rich import console, progress as rich  # noqa: PLC0415 - an extra
+    except ImportError:
+        terminal = False
+    else:
+        terminal = bool(sys.stderr) and sys.stderr.isatty()
+    if not terminal:
+        with plain_progress.progress("judging") as shown:
+            yield Judged(total, lambda _done, words: setattr(shown, "done", f": {words}"))
+        return
+    columns = (
+        rich.SpinnerColumn(),
+        rich.BarColumn(24, complete_style="cyan", finished_style="cyan"),
+        rich.TextColumn("{task.description}", markup=False),
+    )
+    bar = rich.Progress(*columns, rich.TimeElapsedColumn(), console=console.Console(stderr=True), transient=True)
+    with bar:
+        task = bar.add_task(f"judging {total} cases", total=total)
+        yield Judged(total, lambda done, words: bar.update(task, completed=done, description=words))

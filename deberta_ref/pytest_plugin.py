@@ -1,0 +1,90 @@
+"""pytest --deberta-ref-port my_port.py:load runs every golden case as a test of that port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:  # importing them costs time that every other run of pytest need not
+    from deberta_ref.conformance.corpus import Case
+    from deberta_ref.conformance.ports import Port
+    from deberta_ref.conformance.verdict import Verdict
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --deberta-ref-port and --deberta-ref-full."""
+    group = parser.getgroup("deberta-ref", "conformance of a DeBERTaV3 port")
+    group.addoption(
+        "--deberta-ref-port", metavar="FILE.py:load", help="run every golden case of deberta-ref as a test of this port"
+    )
+    group.addoption(
+        "--deberta-ref-full", action="store_true", help="the published sizes too, which take minutes and gigabytes"
+    )
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add a test for every golden case, if a port is named."""
+    name = config.getoption("--deberta-ref-port")
+    if name:
+        items.extend(_items(session, name, full=config.getoption("--deberta-ref-full")))
+
+
+def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest.Item]:
+    from deberta_ref.conformance.corpus import corpus, ordinary  # noqa: PLC0415
+    from deberta_ref.conformance.ports import callable_port  # noqa: PLC0415
+
+    try:
+        port = callable_port(name)
+    except ValueError as error:
+        raise pytest.UsageError(f"--deberta-ref-port: {error}") from None
+    for case in corpus():
+        if full or ordinary(case):
+            yield CaseItem.from_parent(session, name=f"deberta-ref::{case.id}", case=case, port=port)
+
+
+class CaseItem(pytest.Item):
+    """One golden case, put to a port."""
+
+    def __init__(self, *, case: Case, port: Port, **others: Any) -> None:  # noqa: D107 - what the class says
+        super().__init__(**others)
+        self.case = case
+        self.port = port
+
+    def runtest(self) -> None:
+        """Judge the case; skip it where the port does not offer what it asks for."""
+        from deberta_ref.conformance.judge import verdict_on  # noqa: PLC0415
+
+        verdict = verdict_on(self.port, self.case)
+        if verdict.status == "skip":
+            pytest.skip(" ".join(verdict.notes))
+        if verdict.status != "pass":
+            raise DoesNotConformError(_sentences(self.case, verdict))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The sentence alone: a traceback would be this package's own."""
+        if isinstance(excinfo.value, DoesNotConformError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Any, None, str]:
+        """Where pytest says that the test is."""
+        return self.case.directory / "manifest.json", None, self.name
+
+
+class DoesNotConformError(Exception):
+    """A case over the limit, or without a usable answer."""
+
+
+def _sentences(case: Case, verdict: Verdict) -> str:
+    """What the case is for, and what is wrong."""
+    from deberta_ref.conformance.verdict import LIMIT  # noqa: PLC0415
+
+    said = [f"{case.id}: {case.manifest['exercises']}"]
+    if verdict.first_tap:
+        score = verdict.scores[verdict.first_tap]
+        said.append(f"{verdict.first_tap} scores {score:.3g} noise multiples; {LIMIT:g} are allowed.")
+    if verdict.last_tap_within:
+        said.append(f"{verdict.last_tap_within} is still within the limit.")
+    return "\n".join([*said, *verdict.notes])

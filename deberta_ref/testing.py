@@ -1,0 +1,52 @@
+"""For one's own tests: hold what an implementation gives against a golden case."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from deberta_ref.conformance.answers import checked
+from deberta_ref.conformance.corpus import Case, corpus
+from deberta_ref.conformance.verdict import LIMIT
+
+__all__ = ["assert_conforms", "golden_case"]
+
+
+@cache
+def _cases() -> dict[str, Case]:
+    return {case.id: case for case in corpus()}
+
+
+def golden_case(name: str) -> Case:
+    """The golden case of that id: its ``params``, ``inputs``, ``expected`` values and their noise ``floors``.
+
+    Raises ValueError if there is none.
+    """
+    if name not in _cases():
+        raise ValueError(
+            f"case must be one of the golden cases, such as model/whole; got {name!r}: see golden/README.md."
+        )
+    return _cases()[name]
+
+
+def assert_conforms(actual: Any, case: Case | str, tap: str = "output") -> None:
+    """Fail unless ``actual`` is what the case expects of ``tap``, within the limit of noise multiples.
+
+    ``actual`` is an array, of the tap's shape, in float16, bfloat16, float32 or float64; ``case`` a golden case or its
+    id. Padded positions do not count. Raises AssertionError with one sentence, ValueError where the case does not hold
+    the tap.
+    """
+    __tracebackhide__ = True
+    case = golden_case(case) if isinstance(case, str) else case
+    if tap not in case.expected:
+        raise ValueError(f"tap must be one that {case.id} holds, {', '.join(case.order)}; got {tap!r}.")
+    answer = checked(case, {tap: actual}, required=(tap,))
+    if answer.faults:
+        raise AssertionError(f"{case.id}: {' '.join(answer.faults)}")
+    score = case.scores(answer.values)[tap]
+    if not score <= LIMIT:
+        size = case.errors(answer.values)[tap]
+        raise AssertionError(
+            f"{case.id}: {tap} errs by {size.max:.2g} at most and {size.rms:.2g} in the root mean square, {score:.3g} "
+            f"times the noise of float32; allowed is {LIMIT:g} times."
+        )

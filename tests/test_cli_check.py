@@ -1,0 +1,121 @@
+"""The command ``check``: what it judges, prints and writes, and its exit codes."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from deberta_ref import forward, from_preset
+from deberta_ref.cli import main
+from deberta_ref.conformance.corpus import corpus
+
+MODELS = sum(case.suite == "model" for case in corpus())
+
+PORT = """
+import deberta_ref
+from deberta_ref.conformance.mutants import mutants
+
+def load(checkpoint_dir):
+    params = deberta_ref.from_preset(checkpoint_dir)
+    model = mutants["p2c-index-flipped"].model() if WRONG else deberta_ref.model
+    return lambda inputs: model.forward(params, inputs, allow_long=True)
+"""
+
+
+def check(*arguments):
+    """The exit code of ``deberta-ref check``, usage errors of argparse included."""
+    try:
+        return main(["check", *map(str, arguments)])
+    except SystemExit as ended:
+        return ended.code
+
+
+@pytest.fixture
+def port(tmp_path):
+    """A right port and a wrong one, as files."""
+    for name, wrong in (("right", False), ("wrong", True)):
+        (tmp_path / f"{name}.py").write_text(PORT.replace("WRONG", str(wrong)))
+    return lambda name: f"{tmp_path / name}.py:load"
+
+
+def test_without_a_port_the_reference_is_judged_and_conforms(capsys, tmp_path):
+    assert check("--json", tmp_path / "report.json") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["conforms"] is True
+    assert {case["status"] for case in report["cases"]} == {"pass"}
+    assert "conforms" in capsys.readouterr().out
+
+
+def test_a_wrong_port_is_told_where_it_is_wrong_and_how(capsys, port, tmp_path):
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "html")}
+    assert check(port("wrong"), *(word for kind, path in files.items() for word in (f"--{kind}", path))) == 1
+    report = json.loads(files["json"].read_text())
+    assert report["conforms"] is False
+    assert report["diagnosis"][0]["mutant"] == "p2c-index-flipped"
+    assert report["diagnosis"][0]["clause"] == "ATT-P2C"
+    failing = [case for case in report["cases"] if case["status"] == "fail"]
+    assert all(case["first_tap"] == "output" for case in failing)
+    assert "model/one-token" not in {case["id"] for case in failing}
+    shown = capsys.readouterr().out
+    assert "p2c-index-flipped" in shown
+    assert "ATT-P2C" in shown
+    assert f"check {port('wrong')} --case " in shown
+    assert b"<testsuites" in files["junit"].read_bytes()
+    assert "p2c-index-flipped" in files["html"].read_text()
+
+
+def test_a_part_of_the_corpus_is_judged_and_never_conforms(capsys, port):
+    assert check(port("right"), "--case", "model/whole") == 1
+    shown = capsys.readouterr().out
+    assert f"{MODELS - 1} of the {MODELS} cases that a verdict needs were not judged" in " ".join(shown.split())
+    assert check(port("right"), "--suite", "long") == 1
+    assert check(port("right"), "--suite", "model") == 0
+
+
+def test_json_to_standard_output_is_nothing_but_json(capsys, port):
+    assert check(port("right"), "--suite", "model", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["conforms"] is True
+
+
+def test_expected_failures_are_read_from_a_file_and_must_be_met(capsys, port, tmp_path):
+    (tmp_path / "xfail").write_text("# known\nmodel/whole  # the flipped index\n\n")
+    assert check(port("wrong"), "--suite", "model", "--xfail", tmp_path / "xfail") == 1
+    capsys.readouterr()
+    assert check(port("right"), "--suite", "model", "--xfail", tmp_path / "xfail") == 1
+    assert "model/whole is expected to fail, and did not" in capsys.readouterr().out
+    (tmp_path / "xfail").write_text("model/hole\n")
+    assert check("--xfail", tmp_path / "xfail") == 2
+    assert "there is no model/hole" in capsys.readouterr().err
+
+
+def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_path):
+    assert check("--export", tmp_path / "questions", "--suite", "model", "--suite", "long") == 0
+    for inputs in (tmp_path / "questions").glob("*/*/inputs.safetensors"):
+        suite, name = inputs.parent.parts[-2:]
+        output = forward(from_preset(inputs.parent / "checkpoint"), load_file(inputs), allow_long=True)
+        (tmp_path / "answers" / suite).mkdir(parents=True, exist_ok=True)
+        save_file({"output": output}, tmp_path / "answers" / suite / f"{name}.safetensors")
+    capsys.readouterr()
+    assert check("--outputs", tmp_path / "answers") == 0
+    (tmp_path / "answers" / "model" / "whole.safetensors").unlink()
+    assert check("--outputs", tmp_path / "answers") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.py:load"], "nowhere.py"),
+        (["a.py:load", "--outputs", "somewhere"], "Give one port"),
+        (["--timeout", "3"], "--timeout is for --exec"),
+        (["--case", "model/nothing"], "must be the id of a golden case"),
+        (["--exec", "run {checkpoint}"], "{inputs}"),
+        (["--json", "/nowhere/report.json"], "in a directory that exists"),
+        (["--outputs", "/nowhere"], "/nowhere"),
+        (["--xfail", "/nowhere/file"], "/nowhere/file"),
+    ],
+)
+def test_an_unusable_request_is_refused_with_a_sentence(capsys, arguments, sentence):
+    assert check(*arguments) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert captured.out == ""

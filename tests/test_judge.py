@@ -1,0 +1,176 @@
+"""Chapter 13: what is said of a case, and of a port as a whole."""
+
+import numpy as np
+import pytest
+
+from deberta_ref import model
+from deberta_ref.conformance import corpus, judge
+from deberta_ref.conformance.mutants import mutants, variations
+from deberta_ref.conformance.ports import NotOffered, PortError, reference
+from deberta_ref.conformance.verdict import Verdict
+
+clause = pytest.mark.clause
+
+CASES = {case.id: case for case in corpus.corpus() if not case.large}
+MODELS = [case for case in CASES.values() if case.suite == "model"]
+
+
+class Port:
+    """A variant of the reference as a port; ``taps`` are what it gives of what the case requires and holds."""
+
+    def __init__(self, module=model, *, taps=False, layers=False, refuses=(), breaks=()):
+        self.name = "variant"
+        self.module, self.taps, self.layers, self.refuses, self.breaks = module, taps, layers, refuses, breaks
+
+    def answer(self, case):
+        if case.suite in self.refuses:
+            raise NotOffered(f"no {case.suite} here")
+        if case.id in self.breaks:
+            raise PortError("it broke")
+        found = case.evaluate(self.module, "float32")
+        return found if self.taps else {name: found[name] for name in case.required}
+
+    def layer(self, case, n, inputs):
+        if not self.layers:
+            raise NotOffered("no layers here")
+        return corpus.record_layer(self.module, case.params, n, inputs, "float32", allow_long=case.allow_long)
+
+
+def report(port, cases=MODELS, **others):
+    return judge.judge(port, cases, needed=judge.needed_cases(MODELS), **others)
+
+
+def test_the_reference_conforms_on_everything_it_is_asked():
+    found = judge.judge(reference(), list(CASES.values()), needed=judge.needed_cases(MODELS))
+    assert found.conforms
+    assert {verdict.status for verdict in found.verdicts} == {"pass"}
+    assert max(verdict.score for verdict in found.verdicts) < 2
+    assert found.diagnosis == ()
+
+
+@clause("JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST")
+@pytest.mark.parametrize(
+    ("mutant", "first", "last"),
+    [
+        ("p2c-index-flipped", "layers.0.attention.p2c", "layers.0.attention.c2p"),
+        ("gelu-tanh", "layers.0.feedforward.inner", "layers.0.attention.output"),
+        ("embeddings-not-normalised", "embeddings", None),
+        ("output-normalised", "output", "layers.1.output"),
+        ("distance-key-minus-query", "relative_row", "relative_embeddings"),
+        ("bias-scale-without-root", "layers.0.attention.scores", "layers.0.attention.p2c"),
+    ],
+)
+def test_the_first_wrong_operation_is_named(mutant, first, last):
+    verdict = judge.verdict_on(Port(mutants[mutant].model(), taps=True), CASES["model/whole"])
+    assert (verdict.status, verdict.first_tap, verdict.last_tap_within) == ("fail", first, last)
+    assert list(verdict.scores) == CASES["model/whole"].order
+
+
+def test_a_layer_that_is_right_by_itself_is_told_from_one_that_is_not():
+    module = mutants["first-layer-repeated"].model()  # which is right in layer 0, and wrong in layer 1
+
+    class Repeated(Port):
+        def layer(self, case, n, inputs):
+            found = corpus.record_layer(model, case.params, 0, inputs, "float32")
+            return {name.replace("layers.0.", f"layers.{n}."): tap for name, tap in found.items()}
+
+    found = report(Repeated(module, layers=True), [CASES["model/whole"]])
+    n, score = found.verdicts[0].local
+    assert n == 1
+    assert score > 1000
+    embeddings = Port(mutants["embeddings-not-normalised"].model(), layers=True)
+    n, score = report(embeddings, [CASES["model/whole"]]).verdicts[0].local
+    assert n == CASES["model/whole"].config.num_layers - 1
+    assert score < 2
+
+
+@clause("JUDGE-CASE")
+def test_a_permitted_variation_passes_and_is_named():
+    verdict = judge.verdict_on(Port(variations["distance-clamped"].model()), CASES["long/small"])
+    assert verdict.status == "pass"
+    assert verdict.score < 2
+    assert "permits as distance-clamped" in verdict.notes[0]
+    wrong = judge.verdict_on(Port(mutants["row-wraps"].model()), CASES["long/small"])
+    assert wrong.status == "fail"
+
+
+@clause("JUDGE-CASE")
+def test_a_value_that_is_not_a_number_fails_and_a_missing_one_errs():
+    class Broken(Port):
+        def answer(self, case):
+            output = case.evaluate(model, "float32")["output"]
+            output[0, 0, 0] = np.nan
+            return {"output": output} if case.id == "model/whole" else {}
+
+    verdict = judge.verdict_on(Broken(), CASES["model/whole"])
+    assert (verdict.status, verdict.score) == ("fail", np.inf)
+    assert judge.verdict_on(Broken(), CASES["model/holes"]).status == "error"
+
+
+@clause("JUDGE-CONFORMS")
+def test_cases_that_were_not_judged_stand_against_a_port():
+    assert not report(Port(), MODELS[:-1]).conforms
+    assert report(Port(), MODELS).conforms
+    assert not judge.judge(Port(), [], needed=judge.needed_cases(MODELS)).conforms
+    refusing = report(Port(refuses={"model"}))
+    assert {verdict.status for verdict in refusing.verdicts} == {"skip"}
+    assert not refusing.conforms
+
+
+@clause("JUDGE-CONFORMS")
+def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
+    breaking = Port(breaks={"model/longest"})
+    assert not report(breaking).conforms
+    assert report(breaking, xfail={"model/longest"}).conforms
+    unmet = report(breaking, xfail={"model/longest", "model/whole"})
+    assert unmet.reasons == ("model/whole is expected to fail, and did not.",)
+
+
+def test_more_tokens_than_the_longest_may_be_refused():
+    found = report(Port(breaks={"long/small", "long/published"}), [*MODELS, CASES["long/small"]])
+    assert found.conforms
+    assert found.verdicts[-1].status == "skip"
+
+
+@clause("JUDGE-CONFORMS")
+def test_a_skip_without_a_reason_stands_against_a_port():
+    assert judge.reasons([Verdict("long/small", "long", "skip")], set(), ()) == (
+        "long/small was skipped without a reason.",
+    )
+
+
+@pytest.mark.parametrize("name", [m.id for m in mutants.values() if m.shows == "output"])
+def test_every_mistake_is_rejected_with_nothing_but_its_output(name):
+    port = Port(mutants[name].model())
+
+    def status(case):
+        try:
+            return judge.verdict_on(port, case).status
+        except (ValueError, IndexError, TypeError):
+            return "error"  # the mutant cannot compute it
+
+    cases = sorted(
+        (c for c in CASES.values() if c.suite in {"model", "long"}), key=lambda c: c.inputs["token_ids"].size
+    )
+    assert any(status(case) in {"fail", "error"} for case in cases)
+
+
+# Mistakes that no mutant has: what is held against a port is the numbers, not a list.
+UNKNOWN = {
+    "a softmax at a temperature of 1.001": {"softmax": lambda x: model.softmax(x / np.float32(1.001))},
+    "GELU with erf to five digits": {"gelu": lambda x: model.gelu(x) + np.float32(1e-4) * np.sin(x)},
+    "a layer normalisation with a clipped variance": {
+        "layer_norm": lambda x, p: model.layer_norm(x, p) * np.float32(1.0001)
+    },
+    "one relative row off beyond distance 5": {
+        "gather_rows": lambda x, row: model.gather_rows(x, np.where(row > 13, row - 1, row))
+    },
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_mistake_that_is_not_on_the_list_is_rejected_as_well(name):
+    port = Port(judge.noise.exchanged(**UNKNOWN[name]))
+    found = report(port)
+    assert not found.conforms
+    assert not any(match.score <= found.limit for match in found.diagnosis)

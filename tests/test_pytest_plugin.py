@@ -1,0 +1,81 @@
+"""pytest --deberta-ref-port, and assert_conforms for one's own tests."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deberta_ref import forward
+from deberta_ref.conformance.corpus import corpus
+from deberta_ref.testing import assert_conforms, golden_case
+
+WHOLE = [case for case in corpus() if case.suite in {"model", "long"}]
+
+PORT = """
+import deberta_ref
+from deberta_ref.conformance.mutants import mutants
+
+def load(checkpoint_dir):
+    params = deberta_ref.from_preset(checkpoint_dir)
+    return lambda inputs: MODEL.forward(params, inputs, allow_long=True)
+"""
+
+
+def run_pytest(directory, *arguments):
+    """A pytest of its own, with the plugin as it is installed, or else by its module."""
+    installed = any(e.value == "deberta_ref.pytest_plugin" for e in importlib.metadata.entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "deberta_ref.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", *arguments]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
+    return subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
+
+
+def test_every_case_of_a_right_port_is_a_test_that_passes(tmp_path):
+    (tmp_path / "my_port.py").write_text(PORT.replace("MODEL", "deberta_ref.model"))
+    done = run_pytest(tmp_path, "--deberta-ref-port", "my_port.py:load", "-v", "-rs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "deberta-ref::model/holes PASSED" in done.stdout
+    assert "deberta-ref::ops/gelu SKIPPED" in done.stdout
+    assert f"{len(WHOLE)} passed" in done.stdout
+
+
+def test_a_wrong_port_fails_in_the_cases_that_show_it_with_the_sentence_and_no_traceback(tmp_path):
+    (tmp_path / "my_port.py").write_text(PORT.replace("MODEL", 'mutants["bucket-multiplied-first"].model()'))
+    done = run_pytest(tmp_path, "--deberta-ref-port", "my_port.py:load")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"1 failed, {len(WHOLE) - 1} passed" in done.stdout
+    assert "model/bucket-64-of-512: 512 tokens at (64, 512)" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_port_that_is_not_there_is_a_usage_error(tmp_path):
+    done = run_pytest(tmp_path, "--deberta-ref-port", "nowhere.py:load")
+    assert done.returncode == 4
+    assert "nowhere.py" in done.stderr
+
+
+def test_without_the_option_nothing_is_added(tmp_path):
+    (tmp_path / "test_mine.py").write_text("def test_mine(): pass\n")
+    assert "1 passed" in run_pytest(tmp_path).stdout
+
+
+def test_assert_conforms_takes_what_is_right_and_refuses_what_is_not():
+    case = golden_case("model/tail-padding")
+    right = forward(case.params, case.inputs)
+    assert_conforms(right, case)
+    assert_conforms(right, "model/tail-padding", "output")
+    with pytest.raises(
+        AssertionError, match=r"output errs by 0\.001 .* times the noise of float32; allowed is 4 times"
+    ):
+        assert_conforms(right + np.float32(0.001), case)
+    with pytest.raises(AssertionError, match=r"output must be .* got"):
+        assert_conforms(right[0], case)
+    with pytest.raises(ValueError, match="tap must be one that model/tail-padding holds"):
+        assert_conforms(right, case, "outputs")
+    with pytest.raises(ValueError, match="case must be one of the golden cases"):
+        golden_case("model/nothing")
