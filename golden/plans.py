@@ -44,6 +44,7 @@ class Plan:
     scale: tuple[tuple[str, ...], float] | None = None  # parameters whose names end so are multiplied
     first_id: int | None = None  # put this id first in every example
     layer: int | None = None  # ask for this layer alone
+    low: bool = False  # one feature of each head makes every score very low
 
 
 def small(**sizes: int) -> Config:
@@ -130,6 +131,22 @@ PLANS = (
         30,
         "tail",
         scale=(("query.weight", "key.weight"), 6),
+    ),
+    Plan(
+        "model/low-scores",
+        "Padding beside valid scores below -12000: a constant of -10000 in place of a mask would be the highest score.",
+        ("PAD-ABSENT",),
+        small(num_layers=1),
+        12,
+        "tail",
+        low=True,
+    ),
+    Plan(
+        "model/bucket-of-the-longest",
+        "12 tokens at (10, 12), where logarithms of two widths give the longest distance one bucket more.",
+        ("REL-BUCKET",),
+        small(num_layers=1, bucket_size=10, max_sequence_length=12),
+        12,
     ),
     Plan(
         "model/tiny-variance",
@@ -244,6 +261,9 @@ def _draft(plan: Plan) -> Draft:
         arrays = {n: a * np.float32(factor) if n.endswith(ending) else a for n, a in params.arrays().items()}
         checkpoint = Params.from_arrays(plan.config, arrays)
         parameters = {"checkpoint": "checkpoint"}
+    if plan.low:
+        checkpoint = low_scores(plan.config)
+        parameters = {"checkpoint": "checkpoint"}
     ids = recipe_ids(plan.config, plan.B, plan.T).astype(np.int64)
     if plan.first_id is not None:
         ids[:, 0] = plan.first_id
@@ -263,6 +283,16 @@ def _draft(plan: Plan) -> Draft:
             "padding_mask": inputs["padding_mask"],
         }
     return Draft(plan.id, plan.exercises, plan.clauses, inputs, fields, checkpoint)
+
+
+def low_scores(config: Config) -> Params:
+    """The recipe's parameters, but the first feature of a head is 160 in every query and −160 in every key."""
+    arrays = {name: array.copy() for name, array in from_recipe(config).arrays().items()}
+    for name, value in (("query", 160), ("key", -160)):
+        for layer in range(config.num_layers):
+            arrays[f"layers.{layer}.{name}.weight"][:: config.head_dim] = 0
+            arrays[f"layers.{layer}.{name}.bias"][:: config.head_dim] = value
+    return Params.from_arrays(config, arrays)
 
 
 def _mask(plan: Plan) -> Any:

@@ -138,13 +138,13 @@ def main() -> int:
         settled = lambda line: [cell for n, cell in enumerate(line.split("|")) if n != SCORE]
         differs |= settled(rows.get(port.name, "")) != settled(found)
         rows[port.name] = found
+        if not options.check:
+            header = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+            table = header + "".join(rows[port.name] for port in PORTS if port.name in rows)
+            README.write_text(text[:start] + table + text[end:], "utf-8")
     if options.check:
         print("the table says otherwise" if differs else "as the table says")
-        return int(differs)
-    header = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-    table = header + "".join(rows[port.name] for port in PORTS if port.name in rows)
-    README.write_text(text[:start] + table + text[end:], "utf-8")
-    return 0
+    return int(options.check and differs)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,4 @@ UNKNOWN = {
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_mistake_that_is_not_on_the_list_is_rejected_as_well(name):
     port = Port(judge.noise.exchanged(**UNKNOWN[name]))
-    found = report(port)
-    assert not found.conforms
-    assert not any(match.score <= found.limit for match in found.diagnosis)
+    assert any(judge.verdict_on(port, case).status == "fail" for case in MODELS)

@@ -14,10 +14,10 @@ from deberta_ref.conformance.corpus import Case
 from deberta_ref.conformance.evidence import Evidence
 from deberta_ref.conformance.explanation import Clock, Explanation, explained, in_order
 from deberta_ref.conformance.lower_precision import recognised
-from deberta_ref.conformance.mistakes import Mistake, known, known_in_operations
+from deberta_ref.conformance.mistakes import Mistake, can, known, known_in_operations
 from deberta_ref.conformance.pairs import pairs
 from deberta_ref.conformance.text_mistakes import of_texts
-from deberta_ref.conformance.verdict import Match
+from deberta_ref.conformance.verdict import LIMIT, Match
 
 MODELS = {"model", "long"}
 
@@ -31,41 +31,46 @@ NEAREST = 3
 def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: float = 20) -> list[Match]:
     """The mistakes that a port may have made, best first, from what it answered: right answers too, a pair each.
 
-    An answer maps names of values to arrays, float64 or integers; an empty one counts nothing. A match whose score is
-    within the limit explains everything; those over it explain a part, and come nearest. Nothing is said of a port that
-    is right. No comparison is begun after ``seconds``.
+    An answer maps names of values to arrays, float64 or integers; an empty one stands for a case in which the port
+    raised something. A match whose score is within the limit explains everything; those over it explain a part, and
+    come nearest. Nothing is said of a port that is right. No comparison is begun after ``seconds``.
     """
     end = time.perf_counter() + seconds
     out_of_time = lambda: time.perf_counter() > end
-    given = [(case, answer) for case, answer in answers if answer]
+    given = list(answers)
     suites: dict[str, list[Evidence]] = {}
     for case, answer in given:
-        if case.suite != "tokenizer":
+        if answer and case.suite != "tokenizer":
             suites.setdefault("model" if case.suite in MODELS else case.suite, []).append(Evidence(case, answer))
     models = suites.get("model", [])
-    if not any(e.fails for e in models):  # or nothing of the published sizes is needed, which take seconds each
+    if not any(e.fails for e in models):  # the published sizes take seconds each
         models = models + suites.get("presets", [])
-    found = of_models(models, out_of_time) or of_models(suites.get("layer", []), out_of_time)
-    operations = of_singles(known_in_operations(), in_order(suites.get("ops", [])), out_of_time)
-    texts = of_texts([(case, answer) for case, answer in given if case.suite == "tokenizer"], out_of_time)
-    matches = {match.mutant: match for match in (*matched(operations), *texts, *found)}
-    return sorted(matches.values(), key=lambda match: match.score)
+    silent = [case for case, answer in given if not answer and case.suite in MODELS]
+    found = of_models(models, silent, out_of_time) or of_models(suites.get("layer", []), [], out_of_time)
+    found += matched(of_singles(known_in_operations(), in_order(suites.get("ops", [])), out_of_time))
+    found += of_texts([(case, answer) for case, answer in given if answer and case.suite == "tokenizer"], out_of_time)
+    first = {match.mutant: match for match in reversed(found)}
+    return sorted((match for match in found if match is first[match.mutant]), key=lambda match: match.score > LIMIT)
 
 
-def of_models(evidence: Sequence[Evidence], out_of_time: Clock) -> list[Match]:
-    """The matches for answers to cases of whole models, or to cases of single layers."""
+def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time: Clock) -> list[Match]:
+    """The matches for answers to cases of whole models, or to cases of single layers.
+
+    ``silent`` are cases in which the port raised something: of mistakes that explain the answers, one that would do so
+    too comes first.
+    """
     if not any(e.fails for e in evidence):
         return []
     order = in_order(evidence)
     taps = any(set(e.found) - set(e.case.required) for e in evidence)
     singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)
-    if not matched(singles) and taps:  # a tap may be named wrongly, or be wrong besides
+    if taps and not matched(singles):  # a tap may be named wrongly, or be wrong besides
         order = in_order(e.required() for e in evidence)
         if not any(e.fails for e in order):
             return nearest(singles)
         singles = of_singles(known({"output"}), order, out_of_time)
     return (
-        matched(singles)
+        matched(singles, silent)
         or recognised(order, out_of_time)
         or matched(pairs(order, singles, out_of_time))
         or nearest(singles)
@@ -73,15 +78,18 @@ def of_models(evidence: Sequence[Evidence], out_of_time: Clock) -> list[Match]:
 
 
 def of_singles(mistakes: Iterable[Mistake], order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
-    """How far each of these mistakes explains the answers, best first; nothing where all are right."""
+    """How far each of these mistakes explains the answers; nothing where all are right."""
     if not any(e.fails for e in order):
         return []
     return [explained(mistake, order, out_of_time, COMPARED) for mistake in mistakes]
 
 
-def matched(explanations: Iterable[Explanation]) -> list[Match]:
+def matched(explanations: Iterable[Explanation], silent: Sequence[Case] = ()) -> list[Match]:
     """Those that explain everything, best first."""
-    return [e.mistake.match(e.score) for e in sorted(explanations, key=lambda e: e.score) if e.fits]
+    fitting = [e for e in explanations if e.fits]
+    if len(fitting) > 1:
+        fitting.sort(key=lambda e: (sum(can(e.mistake, case) for case in silent), e.score))
+    return [e.mistake.match(e.score) for e in fitting]
 
 
 def nearest(explanations: Iterable[Explanation]) -> list[Match]:

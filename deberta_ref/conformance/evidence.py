@@ -80,12 +80,14 @@ class Evidence:
         return self.scores[mistake.id]
 
     def _score(self, mistake: Mistake) -> float:
+        if mistake is RIGHT:
+            return self._multiples(self.found, self.case.expected)
         params = None if self.case.suite == "ops" else mistake.params(self.case)
         try:
             exact = predicted(mistake.model, self.case, params, "float64", self.found)
             score = self._multiples(self.found, exact)
-            if score <= LIMIT or (score > NOISY and self.finite) or self._multiples(self.case.expected, exact) < 1:
-                return score  # it explains the answer, or it is too far away, or nothing of it is seen in this case
+            if score <= LIMIT or (self.finite and (score > NOISY or self._multiples(self.case.expected, exact) < 1)):
+                return score  # it explains the answer, or is too far away, or nothing of it is seen in this case
             return min(score, self._beyond_its_own_noise(mistake, params, exact))
         except CANNOT:
             return math.inf

@@ -54,7 +54,7 @@ def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, a
         worst = max(worst, score)
         if score > LIMIT:
             left = left or e
-            against = against or not e.fails or score > e.score(RIGHT) / 2
+            against = against or not (e.fails and score < e.score(RIGHT) / 2)
         elif e.fails:
             some = True
     return Explanation(mistake, worst, left, fits=some and left is None, partly=not against)

@@ -49,11 +49,11 @@ def judge(
         seen(verdict)
     by_id = {case.id: case for case in cases}
     failing = [(by_id[v.id], v.found) for v in verdicts if v.status == "fail"]
-    answered = [(by_id[v.id], v.found) for v in verdicts if v.found and v.status in {"pass", "fail", "xfail"}]
+    asked = [(by_id[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
-        diagnosis=tuple(diagnose(answered)) if failing else (),
+        diagnosis=tuple(diagnose(asked)) if failing else (),
         common=tuple(in_common([by_id[v.id] for v in verdicts if v.status == "pass"], failing)) if failing else (),
         reasons=reasons(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,

@@ -93,6 +93,15 @@ def known(places: Collection[str]) -> list[Mistake]:
     return written + (wrongly_loaded if "output" in places else [])
 
 
+def can(mistake: Mistake, case: Case) -> bool:
+    """Whether a port with this mistake gives an answer to the case at all."""
+    try:
+        predicted(mistake.model, case, mistake.params(case), "float32", case.required)
+    except CANNOT:
+        return False
+    return True
+
+
 def known_in_operations() -> list[Mistake]:
     """The mistakes that single operations can show."""
     written = (mutant for mutant in mutants.values() if mutant.shows in {"output", "operation"})

@@ -17,6 +17,16 @@ MUTANTS = (
         ("text-embeddings-inference, in padded batches",),
     ),
     Mutant(
+        "mask-constant",
+        "PAD-ABSENT",
+        "A padded key has a score of -10000 instead of none, so that it is heard where valid scores are lower.",
+        MODEL,
+        "softmax(scores)",
+        "(e := np.exp(scores - (m := np.maximum(scores.max(axis=-1, keepdims=True), -10000)))) / ("
+        "e.sum(axis=-1, keepdims=True) + np.exp(-10000 - m))",
+        ("microsoft/DeBERTa#77", "transformers#35332"),
+    ),
+    Mutant(
         "holes-collapse",
         "PAD-POSITIONS",
         "Distances are taken after the padding is left out, so a hole in the mask counts nothing.",

@@ -106,6 +106,15 @@ MUTANTS = (
         ("KerasHub 0.32",),
     ),
     Mutant(
+        "bucket-logarithms-of-two-widths",
+        "REL-BUCKET",
+        "A logarithm in float32 is divided by one in float64, so that the longest distance can get one bucket more.",
+        POSITIONS,
+        MAGNITUDES,
+        _logarithmic("np.log((δ / m).astype(np.float32)) / float(np.log((M - 1) / m)) * np.float32(m - 1)"),
+        ("microsoft/DeBERTa c794b71",),
+    ),
+    Mutant(
         "bucket-half-rounded-up",
         "REL-BUCKET",
         "Half of an odd bucket_size is rounded up.",
