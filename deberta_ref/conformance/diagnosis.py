@@ -45,8 +45,8 @@ def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: floa
     models = suites.get("model", [])
     if not any(e.fails for e in models):  # the published sizes take seconds each
         models = models + suites.get("presets", [])
-    silent = [case for case, answer in given if not answer and case.suite in MODELS]
-    found = of_models(models, silent, out_of_time) or of_models(suites.get("layer", []), [], out_of_time)
+    silent = [case for case, answer in given if not answer]
+    found = of_models(models, silent, out_of_time) or of_models(suites.get("layer", []), silent, out_of_time)
     found += matched(of_singles(known_in_operations(), in_order(suites.get("ops", [])), out_of_time))
     found += of_texts([(case, answer) for case, answer in given if answer and case.suite == "tokenizer"], out_of_time)
     first = {match.mutant: match for match in reversed(found)}
@@ -88,7 +88,8 @@ def matched(explanations: Iterable[Explanation], silent: Sequence[Case] = ()) ->
     """Those that explain everything, best first."""
     fitting = [e for e in explanations if e.fits]
     if len(fitting) > 1:
-        fitting.sort(key=lambda e: (sum(can(e.mistake, case) for case in silent), e.score))
+        asked = [case for case in silent if case.suite in {*MODELS, "layer"}]
+        fitting.sort(key=lambda e: (sum(can(e.mistake, case) for case in asked), e.score))
     return [e.mistake.match(e.score) for e in fitting]
 
 

@@ -86,11 +86,15 @@ class Evidence:
         try:
             exact = predicted(mistake.model, self.case, params, "float64", self.found)
             score = self._multiples(self.found, exact)
-            if score <= LIMIT or (self.finite and (score > NOISY or self._multiples(self.case.expected, exact) < 1)):
-                return score  # it explains the answer, or is too far away, or nothing of it is seen in this case
+            if score <= LIMIT or (self.finite and self.case.suite != "ops" and self._hopeless(score, exact)):
+                return score
             return min(score, self._beyond_its_own_noise(mistake, params, exact))
         except CANNOT:
             return math.inf
+
+    def _hopeless(self, score: float, exact: Mapping[str, Any]) -> bool:
+        """Whether a mistake is too far away for its own noise to matter, or nothing of it is seen in this case."""
+        return score > NOISY or self._multiples(self.case.expected, exact) < 1
 
     def _beyond_its_own_noise(self, mistake: Mistake, params: Params | None, exact: Mapping[str, Any]) -> float:
         """The score in multiples of the mistake's own noise, where that is more than the reference's.
