@@ -2,8 +2,8 @@
 
 The package needs a GPU, and has no other way to compute attention. TRITON_INTERPRET=1 has Triton run the same kernels
 in NumPy, slowly, and the line that selects a CUDA device is made to do nothing. The kernels refuse heads that are not
-1, 2, 4, 8, … features wide. Install it with ``pip install flashdeberta==0.0.8``, and not where JAX is needed: Triton and
-JAX bring an LLVM each, and a process ends where both are loaded. The last hidden state alone.
+1, 2, 4, 8, … features wide. Install it with ``pip install flashdeberta==0.0.8``, and not where JAX is needed: Triton
+and JAX bring an LLVM each, and a process ends where both are loaded. The last hidden state alone.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: floa
     given = list(answers)
     suites: dict[str, list[Evidence]] = {}
     for case, answer in given:
-        if answer and case.suite != "tokenizer":
-            suites.setdefault("model" if case.suite in MODELS else case.suite, []).append(Evidence(case, answer))
+        if case.suite != "tokenizer" and (evidence := Evidence(case, answer)).found:
+            suites.setdefault("model" if case.suite in MODELS else case.suite, []).append(evidence)
     models = suites.get("model", [])
     if not any(e.fails for e in models):  # the published sizes take seconds each
         models = models + suites.get("presets", [])
@@ -65,7 +65,7 @@ def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time:
     taps = any(set(e.found) - set(e.case.required) for e in evidence)
     singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)
     if taps and not matched(singles):  # a tap may be named wrongly, or be wrong besides
-        order = in_order(e.required() for e in evidence)
+        order = in_order(e for e in (e.required() for e in evidence) if e.found)
         if not any(e.fails for e in order):
             return nearest(singles)
         singles = of_singles(known({"output"}), order, out_of_time)

@@ -12,6 +12,9 @@ from deberta_ref.conformance.verdict import LIMIT
 CHEAP = 12_000.0
 """The cost of a case up to which it is among the first to be compared: two milliseconds."""
 
+DEAR = 1e6
+"""The cost from which on a case takes seconds."""
+
 NARROW = 8
 """Features below which a case says little."""
 
@@ -37,9 +40,9 @@ def in_order(evidence: Iterable[Evidence]) -> list[Evidence]:
     comes in.
     """
 
-    def key(e: Evidence) -> tuple[bool, bool, bool, float]:
+    def key(e: Evidence) -> tuple[bool, bool, bool, bool, float]:
         narrow = "config" in e.case.manifest and e.case.config.hidden_dim < NARROW
-        return e.cost > CHEAP, not e.fails, narrow, e.cost
+        return e.cost > DEAR, e.cost > CHEAP, not e.fails, narrow, e.cost
 
     return sorted(evidence, key=key)
 
@@ -57,4 +60,4 @@ def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, a
             against = against or not (e.fails and score < e.score(RIGHT) / 2)
         elif e.fails:
             some = True
-    return Explanation(mistake, worst, left, fits=some and left is None, partly=not against)
+    return Explanation(mistake, worst, left, fits=some and left is None, partly=left is not None and not against)
