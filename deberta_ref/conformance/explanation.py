@@ -29,7 +29,7 @@ class Explanation:
     mistake: Mistake
     score: float  # the worst of those compared
     left: Evidence | None  # the first that it does not explain
-    fits: bool  # whether it explains all that was compared, a failing case among it
+    fits: bool  # whether it explains all, a failing case among it; dear ones may be left out for want of time
     partly: bool  # whether it explains half of the error or more wherever compared, and contradicts no right answer
 
 
@@ -49,9 +49,10 @@ def in_order(evidence: Iterable[Evidence]) -> list[Evidence]:
 
 def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, at_least: int = 1) -> Explanation:
     """How far a mistake explains the answers: up to the first that it does not, but of ``at_least`` as many."""
-    worst, left, some, against = 0.0, None, False, False
+    worst, left, some, against, hasty = 0.0, None, False, False, False
     for n, e in enumerate(order):
         if (left and n >= at_least) or out_of_time():
+            hasty = e.cost <= DEAR  # what is dear comes last
             break
         score = e.score(mistake)
         worst = max(worst, score)
@@ -60,4 +61,4 @@ def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, a
             against = against or not (e.fails and score < e.score(RIGHT) / 2)
         elif e.fails:
             some = True
-    return Explanation(mistake, worst, left, fits=some and left is None, partly=left is not None and not against)
+    return Explanation(mistake, worst, left, fits=some and not (left or hasty), partly=left is not None and not against)

@@ -179,11 +179,13 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
 
 
 def _worst(model: ModuleType, evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> float:
-    """The worst factor of the cases; of those up to the first that is over ``FACTOR``."""
+    """The worst factor of the cases, of those up to the first that is over ``FACTOR``; infinite for want of time."""
     worst = 1.0
     for e in evidence:
-        if worst > FACTOR or out_of_time():
+        if worst > FACTOR:
             break
+        if out_of_time():
+            return math.inf
         worst = max(worst, _factor(model, e))
     return worst
 
