@@ -2,6 +2,7 @@
 
 A mistake is named when what the reference gives with it differs from every answer of the port, right and wrong ones, by
 no more than noise. Where none is, a lower precision is looked for, then two mistakes at once, then what comes nearest.
+Before all of them it is asked whether the values are right, and merely rounded when they were returned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from deberta_ref.conformance.explanation import Clock, Explanation, explained, i
 from deberta_ref.conformance.lower_precision import recognised
 from deberta_ref.conformance.mistakes import Mistake, can, known, known_in_operations
 from deberta_ref.conformance.pairs import pairs
+from deberta_ref.conformance.rounded import returned_rounded
 from deberta_ref.conformance.text_mistakes import of_texts
 from deberta_ref.conformance.verdict import LIMIT, Match
 
@@ -62,6 +64,8 @@ def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time:
     """
     if not any(e.fails for e in evidence):
         return []
+    if rounded := returned_rounded(evidence):
+        return rounded
     order = in_order(evidence)
     taps = any(set(e.found) - set(e.case.required) for e in evidence)
     singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)

@@ -36,6 +36,7 @@ class Precision:
     clause: str  # of spec/, that it breaks
     sentence: str  # what it does, to a port's author
     ways: tuple[Mapping[str, Any], ...]  # what stands for the model's functions, by name; they compute in float32
+    mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
 
 
 def float16(x: Any) -> Any:
@@ -74,6 +75,16 @@ def softmax(rounding: Rounding) -> dict[str, Any]:
     return {"softmax": lambda x: rounding(ops.softmax(rounding(x)))}
 
 
+def exponentials(rounding: Rounding) -> dict[str, Any]:
+    """The softmax with its exponential alone rounded, and what that is taken of; added up in float32."""
+
+    def softmax(x: Any) -> Any:
+        exp = rounding(np.exp(rounding(x - x.max(axis=-1, keepdims=True))))
+        return exp / exp.sum(axis=-1, keepdims=True)
+
+    return {"softmax": softmax}
+
+
 def everything(rounding: Rounding) -> dict[str, Any]:
     """Every operation's operands and result rounded, inside in float32."""
 
@@ -110,6 +121,7 @@ PRECISIONS = (
         "NOISE-LEGAL",
         "Matrix products round their operands to TensorFloat-32 or float16: told by the size of the errors.",
         (products(tf32), products(cut(13))),
+        ("products-in-half",),
     ),
     Precision(
         "precision-bfloat16-products",
@@ -139,7 +151,8 @@ PRECISIONS = (
         "precision-half-softmax",
         "NUM-DTYPE",
         "The softmax is of float16: told by the size of the errors.",
-        (softmax(float16),),
+        (softmax(float16), exponentials(float16)),
+        ("softmax-in-half",),
     ),
     Precision(
         "precision-bfloat16-softmax",
