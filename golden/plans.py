@@ -158,6 +158,14 @@ PLANS = (
         scale=(("embedding",), 2.0**-13),
     ),
     Plan(
+        "model/eleven-layers",
+        "Eleven layers, whose names as strings have another order than as numbers.",
+        ("LAYER-STACK",),
+        Config(60, 11, 1, 12, 8, max_sequence_length=4, bucket_size=2),
+        2,
+        B=1,
+    ),
+    Plan(
         "model/log-buckets",
         "160 tokens at the published (256, 512), where distances beyond 128 share buckets.",
         ("REL-BUCKET",),
