@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deberta_ref import model
-from deberta_ref.conformance.corpus import Case
+from deberta_ref.conformance.corpus import WHOLE, Case
 from deberta_ref.conformance.wrong_tokens import masked, of_tokens, with_holes
 from deberta_ref.positions import bucket
 from deberta_ref.taps import record
@@ -40,7 +40,7 @@ def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
 
 
 def _is_model(case: Case) -> bool:
-    return case.suite in {"model", "long", "presets"}
+    return case.suite in WHOLE
 
 
 def _of_operations(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
