@@ -55,9 +55,11 @@ def _case(verdict: Verdict) -> dict[str, Any]:
         **_score(verdict.score),
         "first_tap": verdict.first_tap,
         "last_tap_within": verdict.last_tap_within,
+        "first_operation": verdict.first_operation,
+        "shown_wrongly": list(verdict.shown_wrongly),
         "scores": {name: _finite(score) for name, score in verdict.scores.items()},
         "local": None if verdict.local is None else {"layer": verdict.local[0], **_score(verdict.local[1])},
-        "notes": list(verdict.notes),
+        "notes": list(verdict.remarks),
         "reproduce": verdict.reproduce,
         "seconds": verdict.seconds,
     }

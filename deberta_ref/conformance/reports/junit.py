@@ -53,7 +53,7 @@ def _case(v: Verdict, limit: float) -> ET.Element:
 
 def _details(v: Verdict, limit: float) -> str:
     """What is known of a failing case, a line each: the scores end with the first that is over the limit."""
-    found = list(v.notes)
+    found = list(v.remarks)
     if v.last_tap_within:
         found.append(f"The last tap within the limit: {v.last_tap_within}.")
     if v.local is not None:
