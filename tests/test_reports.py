@@ -117,6 +117,24 @@ def test_the_verdict_is_the_last_line():
     assert shown(few).splitlines()[-1] == "port.py:load does not conform: 15 of the 16 cases were not judged."
 
 
+def test_where_all_that_was_judged_passes_there_is_no_verdict():
+    missing = "15 of the 16 cases that a verdict needs were not judged: a, b, c …."
+    part = Report("port.py:load", (PASSED,), reasons=(missing,), undecided=True)
+    assert " ".join(shown(part).split()).endswith(
+        "port.py:load passes the case that was judged, worst score 0.7. A verdict on the port takes the whole suite "
+        f"model: {missing}"
+    )
+    two = Report("p", (PASSED, PASSED, SKIPPED), reasons=(missing,), undecided=True)
+    assert "p passes the 2 cases that were judged" in shown(two)
+    document = as_json.document(part)
+    assert (document["conforms"], document["undecided"]) == (False, True)
+    (test,) = parsed(part).findall(".//testcase[@name='conforms']/failure")
+    assert test.attrib["message"].startswith("passes what was judged: 15 of the 16")
+    page = html.page(part, {})
+    assert "<title>port.py:load passes what was judged</title>" in page
+    assert '"conclusion":"passes what was judged"' in page
+
+
 def test_several_reasons_are_a_list_at_the_end():
     assert shown(WRONG).splitlines()[-3:] == [
         "port.py:load does not conform:",
@@ -246,7 +264,15 @@ def test_progress_says_how_many_are_wrong_on_a_terminal_and_nothing_elsewhere(mo
 # JSON
 
 
-@pytest.mark.parametrize("report", [WRONG, RIGHT, Report("empty", (), reasons=("No case was judged.",))])
+@pytest.mark.parametrize(
+    "report",
+    [
+        WRONG,
+        RIGHT,
+        Report("p", (PASSED,), reasons=("r",), undecided=True),
+        Report("empty", (), reasons=("No case was judged.",)),
+    ],
+)
 def test_the_json_follows_its_schema(report):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(json.loads(json.dumps(as_json.document(report), allow_nan=False)), SCHEMA)

@@ -55,6 +55,7 @@ def judge(
         verdicts=tuple(verdicts),
         **_explained({case.id: case for case in cases}, verdicts),
         reasons=reasons(verdicts, needed, xfail),
+        undecided=undecided(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,
     )
 
@@ -160,6 +161,12 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
     if unmet := sorted(set(xfail) - {v.id for v in verdicts if v.status == "xfail"}):
         found.append(f"{', '.join(unmet)} {'is' if len(unmet) == 1 else 'are'} expected to fail, and did not.")
     return tuple(found)
+
+
+def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> bool:
+    """Whether nothing stands against a port but that too few cases were judged, and those that were did pass."""
+    passed = any(v.status == "pass" for v in verdicts)
+    return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
 
 
 def needed_cases(cases: Sequence[Case]) -> set[str]:

@@ -91,6 +91,7 @@ class Report:
     diagnosis: tuple[Match, ...] = ()  # best first
     common: tuple[str, ...] = ()  # sentences: what the failing cases have in common
     reasons: tuple[str, ...] = ()  # sentences: why it does not conform
+    undecided: bool = False  # whether all that was judged passes, and too little was judged for a verdict
     limit: float = LIMIT
     seconds: float = 0.0
 

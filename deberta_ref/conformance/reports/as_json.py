@@ -22,6 +22,7 @@ def document(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "port": report.port,
         "conforms": report.conforms,
+        "undecided": report.undecided,
         "reasons": list(report.reasons),
         "limit": report.limit,
         "counts": {status: statuses.count(status) for status in ("pass", "fail", "error", "skip", "xfail")},

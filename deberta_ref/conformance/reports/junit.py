@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from deberta_ref.conformance.reports.lines import origin
-from deberta_ref.conformance.reports.words import printable, readable
+from deberta_ref.conformance.reports.words import conclusion, printable, readable
 from deberta_ref.conformance.verdict import Report, Verdict
 
 
@@ -71,7 +71,7 @@ def _conforms(report: Report) -> ET.Element:
             for match in report.diagnosis
         ]
         text = "\n".join([f"Port: {report.port}", *report.reasons, *report.common, *matches])
-        _outcome(test, "failure", "does not conform: " + " ".join(report.reasons), text)
+        _outcome(test, "failure", f"{conclusion(report)}: " + " ".join(report.reasons), text)
     return test
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from deberta_ref.conformance.corpus import SUITES
-from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable
+from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable, worst
 from deberta_ref.conformance.verdict import Match, Report, Status, Verdict
 
 Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
@@ -112,11 +112,11 @@ def _suite(suite: str, verdicts: Sequence[Verdict]) -> Line:
     """'model  14 of 16 pass, worst score 0.9 (model/whole)', and what the suite is."""
     passed = [v for v in verdicts if v.status == "pass"]
     scored = [v for v in passed if v.score is not None]
-    worst = max(scored, key=lambda v: v.score or 0.0, default=None)
+    most = max(scored, key=lambda v: v.score or 0.0, default=None)
     skipped = sum(v.status == "skip" for v in verdicts)
     said = [f"{len(passed)} of {len(verdicts) - skipped} pass"] if skipped < len(verdicts) else []
-    if worst is not None and worst.score:
-        said.append(f"worst score {readable(worst.score)} ({worst.id})")
+    if most is not None and most.score:
+        said.append(f"worst score {readable(most.score)} ({most.id})")
     text = "  " + ", ".join([*said, *([f"{skipped} skipped"] if skipped else [])])
     whole = all(v.passes for v in verdicts)
     return (suite, "strong"), (text, "good" if whole and passed else "plain"), (f"  {SUITES.get(suite, '')}", "faint")
@@ -178,14 +178,19 @@ def _commands(report: Report) -> Iterator[Line]:
 
 def _verdict(report: Report, width: int) -> Iterator[Line]:
     name = printable(report.port)
+    passed = sum(v.status == "pass" for v in report.verdicts)
     if report.conforms:
-        passed = [v for v in report.verdicts if v.status == "pass"]
-        worst = max((v.score for v in passed if v.score is not None), default=None)
-        said = f"{name} conforms: {cases(len(passed))} within the limit, worst score {readable(worst)}"
+        said = f"{name} conforms: {cases(passed)} within the limit, worst score {worst(report)}"
         for status, what in (("skip", "skipped"), ("xfail", "expected to fail, and did")):
             if number := sum(v.status == status for v in report.verdicts):
                 said += f"; {number} {what}"
         yield from _wrapped(said + ".", width, "", "good")
+    elif report.undecided:
+        judged = "the case that was judged" if passed == 1 else f"the {passed} cases that were judged"
+        said = (
+            f"{name} passes {judged}, worst score {worst(report)}. A verdict on the port takes the whole suite model:"
+        )
+        yield from _wrapped(" ".join([said, *report.reasons]), width, "", "odd")
     elif len(report.reasons) == 1:
         yield from _wrapped(f"{name} does not conform: {report.reasons[0]}", width, "", "bad")
     else:
