@@ -138,8 +138,9 @@ def witnessed(case: Case, floors: dict[str, noise.Size], versions: dict[str, str
         errors = case.errors(theirs)
         if dtype == "float32":
             (required,) = case.required
-            entry["score"] = noise.scores({required: errors[required]}, floors)[required]
-            agrees = entry["score"] < 2
+            score = noise.scores({required: errors[required]}, floors)[required]
+            agrees = score < 2
+            entry |= {"score": score} if math.isfinite(score) else {"agrees": agrees}  # integers; JSON has no infinity
         else:
             entry["values"] = len(errors)
             entry["largest_deviation"] = max(_relative(case, name, size) for name, size in errors.items())
@@ -192,7 +193,7 @@ def write(case: Case, root: Path, versions: dict[str, str], least: float = 2 * R
         "witnesses": witnesses,
         "generated": dt.datetime.now(dt.timezone.utc).date().isoformat(),
     }
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    (place / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def shows(case: Case, mutant: Mutant, floors: dict[str, noise.Size], least: float) -> bool:

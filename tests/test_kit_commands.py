@@ -125,6 +125,12 @@ def test_an_exit_code_is_said_with_the_last_lines_of_standard_error(command):
     assert last.endswith("| RuntimeError: no such layer")
 
 
+def test_the_frames_of_a_stack_leave_room_for_the_error_above_them(command):
+    stack = ["SyntaxError: no JSON", *(f"    at f{n} (port.mjs:{n})" for n in range(9)), "", "Node.js v20"]
+    port = command(f"import sys\nsys.exit({chr(10).join(stack)!r})")
+    assert refusal(port).endswith("stderr: SyntaxError: no JSON | at f0 (port.mjs:0) | Node.js v20")
+
+
 def test_without_standard_error_the_output_is_shown(command):
     assert refusal(command("print('usage: …')\nraise SystemExit(2)")).endswith(
         "ended with 2. The last lines on its stdout: usage: …"

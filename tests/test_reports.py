@@ -197,6 +197,16 @@ def test_a_note_that_many_cases_share_is_said_once(number, line):
     assert f"ops  {number} skipped" in text
 
 
+def test_a_note_that_names_its_case_is_the_same_for_many():
+    declined = tuple(Verdict(f"ops/{n}", "ops", "skip", notes=(f"It declined ops/{n}.",)) for n in range(31))
+    text = shown(Report("p", (PASSED, *declined)))
+    assert "skipped  31 cases" in text
+    assert text.count("It declined each of them.") == text.count("declined") == 1
+    text = shown(Report("p", (PASSED, *declined[:2])))
+    assert "It declined ops/0." in text
+    assert "as above" in text
+
+
 def test_three_commands_are_shown_and_the_rest_is_named():
     failing = tuple(Verdict(f"ops/{n}", "ops", "fail", 9.0, reproduce=f"check --case ops/{n}") for n in range(5))
     text = shown(Report("p", failing, reasons=("r",)))

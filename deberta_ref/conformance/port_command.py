@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,18 @@ def _ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
+def _is_frame(line: str) -> bool:
+    """Whether it is a line of a stack as JavaScript and Java print it, below the error: the first of them will do."""
+    return line.startswith("at ")
+
+
 def _last_words(place: Path) -> str:
     """The last lines on standard error, or of the output where that has none; nothing where neither has any."""
     for name in ("stderr", "stdout"):
         with (place / name).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        if last := [line for line in lines if line][-LINES:]:
+        said = [line for before, line in pairwise(["", *lines]) if line and not (_is_frame(line) and _is_frame(before))]
+        if last := said[-LINES:]:
             return f" The last lines on its {name}: {' | '.join(last)}"
     return ""

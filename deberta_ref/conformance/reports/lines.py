@@ -66,10 +66,11 @@ def _table(report: Report, width: int) -> Iterator[Line]:
             yield ("  ", "plain"), (status, STYLES[v.status]), (_row(_cells(run)[:columns], widths), "plain")
             if not wide and v.last_tap_within:
                 yield ((" " * indent + f"last tap within it: {_last(v)}", "faint"),)
-            notes = (*v.notes, *_local(v, report.limit))
-            for note in ["as above"] if notes and notes == said else notes:
+            notes = (*v.notes, *_local(v, report.limit)) if len(run) == 1 else _notes(v)
+            same = (*_notes(v), *_local(v, report.limit))
+            for note in ["as above"] if notes and same == said else notes:
                 yield from _wrapped(note, width, " " * indent, "faint")
-            said = notes
+            said = same
 
 
 def _suites(report: Report) -> list[str]:
@@ -80,9 +81,14 @@ def _suites(report: Report) -> list[str]:
 
 def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     """What gets a line: a case that has not passed, or many in a row of which the same is said and nothing else."""
-    said = lambda v: (v.status, v.notes, None if v.score is None and v.notes else v.id)
+    said = lambda v: (v.status, _notes(v), None if v.score is None and v.notes else v.id)
     runs = [list(run) for _, run in groupby((v for v in verdicts if v.status != "pass"), said)]
     return [part for run in runs for part in ([run] if len(run) >= MANY else [[v] for v in run])]
+
+
+def _notes(v: Verdict) -> tuple[str, ...]:
+    """The notes as they are of many cases: without the name of this one."""
+    return tuple(note.replace(v.id, "each of them") for note in v.notes)
 
 
 def _cells(run: Sequence[Verdict]) -> tuple[str, str, str, str]:
