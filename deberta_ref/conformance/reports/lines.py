@@ -88,7 +88,8 @@ def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
 
 def _notes(v: Verdict) -> tuple[str, ...]:
     """The notes as they are of many cases: without the name of this one."""
-    return tuple(note.replace(v.id, "each of them") for note in v.notes)
+    file = f"{v.id}.safetensors"
+    return tuple(note.replace(file, "the file of each of them").replace(v.id, "each of them") for note in v.notes)
 
 
 def _cells(run: Sequence[Verdict]) -> tuple[str, str, str, str]:
