@@ -103,7 +103,7 @@ def _logarithmic(case: Case) -> bool:
 
 
 def _sharpest(case: Case) -> float:
-    """The largest score of any layer."""
+    """The score of any layer that is farthest from 0."""
     taps = record(model, case.params, case.inputs, "float32", allow_long=case.allow_long)
     return max(float(abs(tap).max()) for name, tap in taps.items() if name.endswith("attention.scores"))
 
@@ -125,6 +125,7 @@ PROPERTIES: Mapping[str, Callable[[Case], bool]] = {
     "cases with tokens so far apart that their bucket is not their distance": _logarithmic,
     "cases with several positions": lambda case: _length(case) > 1,
     "models with several heads": lambda case: case.config.num_heads > 1,
+    "cases with several heads and several positions": lambda case: case.config.num_heads > 1 and _length(case) > 1,
     "models with one head": lambda case: case.config.num_heads == 1,
     "models with several layers": lambda case: case.config.num_layers > 1,
 }
@@ -134,7 +135,7 @@ QUANTITIES: Mapping[str, Callable[[Case], float]] = {
     "cases with more than {} positions": _length,
     "models with more than {} layers": lambda case: case.config.num_layers,
     "models with a head size over {}": lambda case: case.config.head_dim,
-    "cases with scores over {}": _sharpest,
+    "cases with scores beyond ±{}": _sharpest,
     "cases with an embedding whose variance is below {}": _flattest,
 }
 """What may be larger in all failing cases than in every other, by the words for such cases."""

@@ -61,15 +61,17 @@ def judge(
 
 
 def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The diagnosis, and what the failing cases have in common; nothing where none fails."""
+    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer."""
+    passing = [cases[v.id] for v in verdicts if v.status == "pass"]
     failing = [v for v in verdicts if v.status == "fail"]
     if not failing:
-        return {}
+        broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
+        return {"common": tuple(in_common(passing, broken))}
     asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
     matches = diagnose(asked)
     if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
         return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
-    common = in_common([cases[v.id] for v in verdicts if v.status == "pass"], [(cases[v.id], v.found) for v in failing])
+    common = in_common(passing, [(cases[v.id], v.found) for v in failing])
     return {"diagnosis": tuple(matches), "common": (*of_what_is_shown(failing), *common)}
 
 
