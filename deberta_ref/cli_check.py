@@ -59,7 +59,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--list", action="store_true", help="list the cases, what each exercises, and judge nothing")
     command.add_argument("--suite", action="append", choices=list(SUITES), help="only this suite; repeatable")
     command.add_argument("--case", action="append", metavar="ID", help="only this case; repeatable")
-    command.add_argument("--full", action="store_true", help="the published sizes too: minutes, and up to 16 GB")
+    command.add_argument("--full", action="store_true", help="the published sizes too: half a minute and 3 GB in NumPy")
     command.add_argument("--xfail", metavar="FILE", help="ids of cases that are expected to fail, one a line")
     command.add_argument("--json", metavar="FILE", help="write the report, or the list, as JSON; - is standard output")
     command.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
