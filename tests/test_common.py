@@ -160,6 +160,8 @@ def test_cases_without_a_usable_answer_have_something_in_common_too():
         def layer(self, _case, _n, _inputs):
             raise NotOffered("no layers")
 
+    everything = [(case, {}) for case in MODELS]
+    assert in_common([], everything) == []  # nothing is computed, so nothing is computed wrongly
     report = judge.judge(Broken(), MODELS, needed=())
     assert report.common[0] == "Only cases with padding fail."
     assert report.diagnosis == ()

@@ -207,6 +207,15 @@ def test_a_note_that_names_its_case_is_the_same_for_many():
     assert "as above" in text
 
 
+def test_many_cases_without_an_answer_share_a_line_and_are_named():
+    broken = tuple(Verdict(f"model/{n}", "model", "error", notes=(f"It must answer model/{n}.",)) for n in range(17))
+    text = shown(Report("p", (PASSED, *broken), reasons=("r",)))
+    assert "ERROR    17 cases" in text
+    assert "0, 1, 2, 3, 4, 5 and 11 more, which --json and --html name" in text
+    missing = tuple(Verdict(f"a/{n}", "a", "error", notes=(f"DIR must hold a/{n}.safetensors.",)) for n in range(5))
+    assert "DIR must hold the file of each of them." in shown(Report("p", missing, reasons=("r",)))
+
+
 def test_three_commands_are_shown_and_the_rest_is_named():
     failing = tuple(Verdict(f"ops/{n}", "ops", "fail", 9.0, reproduce=f"check --case ops/{n}") for n in range(5))
     text = shown(Report("p", failing, reasons=("r",)))

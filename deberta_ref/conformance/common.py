@@ -26,14 +26,14 @@ Failing = Sequence[tuple[Case, Mapping[str, Any]]]
 def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
     """Up to three sentences, the most telling first; none where nothing is true of the failing cases alone.
 
-    ``failing`` has with each case what came, float64, by tap.
+    ``failing`` has with each case what came, float64, by tap; nothing where there is no usable answer.
     """
     wrong = [case for case, _ in failing]
     outputs = [(case, found["output"]) for case, found in failing if _is_model(case) and "output" in found]
     sentences = chain(
         _of_operations(passing, wrong),
         of_tokens(outputs),
-        _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong))),
+        _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong)), computed=bool(outputs)),
         _of_suites(passing, wrong),
     )
     return list(islice(sentences, MOST))
@@ -57,11 +57,11 @@ def _of_suites(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str
         yield f"Only cases of the suite {suites.pop()} fail."
 
 
-def _of_models(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
-    """What tells the failing models from the passing ones."""
+def _of_models(passing: Sequence[Case], failing: Sequence[Case], *, computed: bool) -> Iterator[str]:
+    """What tells the failing models from the passing ones; ``computed`` is whether there are wrong answers."""
     if not failing:
         return
-    if not passing:
+    if not passing and computed:
         yield "Every whole model fails."
     wide = [case for case in passing if case.config.hidden_dim >= NARROW]
     for words, holds in PROPERTIES.items() if wide else ():
@@ -75,7 +75,7 @@ def _of_models(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str
         (least, *_), (*_, most) = sorted(map(quantity, failing)), sorted(map(quantity, wide))
         if least > most and most != 1:  # more than one is said by a property
             yield _only(words.format(_readable(most)), any(quantity(case) > most for case in passing))
-    if any(_length(case) == 1 for case in failing):
+    if computed and any(_length(case) == 1 for case in failing):
         yield "A token alone is wrong, which hears itself whatever its score: not all of it is in scores or positions."
 
 

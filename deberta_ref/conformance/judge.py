@@ -66,7 +66,7 @@ def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[s
     failing = [v for v in verdicts if v.status == "fail"]
     if not failing:
         broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
-        return {"common": tuple(in_common(passing, broken))}
+        return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
     asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
     matches = diagnose(asked)
     if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake

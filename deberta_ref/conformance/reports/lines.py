@@ -23,6 +23,9 @@ COMMANDS = 3
 MANY = 4
 """Cases in a row, of which the same is said, that share a line."""
 
+NAMED = 6
+"""Of cases that share a line so many are named, where that says what to mend."""
+
 STYLES: dict[Status, Style] = {"pass": "good", "fail": "bad", "error": "bad", "skip": "odd", "xfail": "odd"}
 
 HEADINGS = ("case", "score", "first tap over the limit", "last tap within it")
@@ -66,6 +69,8 @@ def _table(report: Report, width: int) -> Iterator[Line]:
             yield ("  ", "plain"), (status, STYLES[v.status]), (_row(_cells(run)[:columns], widths), "plain")
             if not wide and v.last_tap_within:
                 yield ((" " * indent + f"last tap within it: {_last(v)}", "faint"),)
+            if len(run) > 1 and v.status == "error":
+                yield from _wrapped(_named(run), width, " " * indent, "faint")
             notes = (*v.notes, *_local(v, report.limit)) if len(run) == 1 else _notes(v)
             same = (*_notes(v), *_local(v, report.limit))
             for note in ["as above"] if notes and same == said else notes:
@@ -84,6 +89,13 @@ def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     said = lambda v: (v.status, _notes(v), None if v.score is None and v.notes else v.id)
     runs = [list(run) for _, run in groupby((v for v in verdicts if v.status != "pass"), said)]
     return [part for run in runs for part in ([run] if len(run) >= MANY else [[v] for v in run])]
+
+
+def _named(run: Sequence[Verdict]) -> str:
+    """The names of many cases: the first of them, and how many there are besides."""
+    first = [v.id.removeprefix(f"{v.suite}/") for v in run[:NAMED]]
+    rest = f" and {len(run) - NAMED} more, which --json and --html name" if len(run) > NAMED else ""
+    return ", ".join(first) + rest
 
 
 def _notes(v: Verdict) -> tuple[str, ...]:
