@@ -60,6 +60,7 @@ function match(entry) {
 
 function scores() {
   const without = report.cases.filter((entry) => scoreOf(entry) === null).length;
+  if (without === report.cases.length) return null;
   return h("section", {},
     h("h2", {}, "Scores of all cases"),
     scoresHistogram(report.cases),
