@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deberta_ref.conformance.corpus import SUITES, Case, corpus, ordinary
 from deberta_ref.files import replace
@@ -16,12 +17,30 @@ from deberta_ref.files import replace
 if TYPE_CHECKING:
     from deberta_ref.conformance.ports import Port
 
+NOTES = """\
+A port, handed over in one of three ways; docs/ports.md has an example of each:
+  PORT            run(inputs) takes token_ids and padding_mask, int64 (B, T), and returns the last hidden state or
+                  a dict of taps (spec/09); run.layer, run.operation and run.tokenize, if there are, are judged too
+  --exec CMD      is run once a case, without a shell. {checkpoint} becomes a directory, {inputs} a file to read,
+                  {outputs} a file to write, {question} a manifest.json that says what is asked; without {question}
+                  CMD is asked for whole models alone. It ends with 0, or with 77 for what it does not offer beside
+                  whole models: then that case is skipped
+  --outputs DIR   holds the answers to the questions that --export DIR wrote
+
+The exit code is 0 if the port conforms, 1 if not, 2 if the request is unusable. It takes every case of the suite
+model to conform: a part of the cases, as with --case, ends with 1 even where all of them pass, and the last line
+says which of the two it is.
+"""
+"""What --help says below the options."""
+
 TIMEOUT = 300.0
 """Seconds that a command has for one case, unless --timeout says otherwise."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The options that ``run`` understands."""
+    command.epilog = NOTES
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_argument(
         "port",
         nargs="?",
@@ -37,11 +56,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--timeout", type=float, metavar="S", help=f"seconds that CMD has for a case ({TIMEOUT:g})")
     command.add_argument("--outputs", metavar="DIR", help="files computed elsewhere: DIR/<suite>/<case>.safetensors")
     command.add_argument("--export", metavar="DIR", help="write checkpoints, inputs and a protocol to compute them by")
+    command.add_argument("--list", action="store_true", help="list the cases, what each exercises, and judge nothing")
     command.add_argument("--suite", action="append", choices=list(SUITES), help="only this suite; repeatable")
     command.add_argument("--case", action="append", metavar="ID", help="only this case; repeatable")
-    command.add_argument("--full", action="store_true", help="the published sizes too: minutes, and up to 16 GB")
+    command.add_argument("--full", action="store_true", help="the published sizes too: half a minute and 3 GB in NumPy")
     command.add_argument("--xfail", metavar="FILE", help="ids of cases that are expected to fail, one a line")
-    command.add_argument("--json", metavar="FILE", help="write the report as JSON; - is standard output")
+    command.add_argument("--json", metavar="FILE", help="write the report, or the list, as JSON; - is standard output")
     command.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
     command.add_argument("--html", metavar="FILE", help="write the report as one page, with pictures of what is wrong")
     command.set_defaults(command=run)
@@ -50,6 +70,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge the port, print and write the report; 0 if it conforms, 1 if not."""
     everything = corpus()
+    if options.list:
+        list_cases(everything, options)
+        return 0
     cases = chosen(everything, options)
     if options.export:
         from deberta_ref.conformance.exported import export  # noqa: PLC0415 - needed here only
@@ -58,9 +81,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(cases)} cases are in {options.export}; its README.md says how to answer them.")
         return 0
     xfail = expected_failures(options.xfail, everything)
-    for path in (options.json, options.junit, options.html):
-        if path not in {None, "-"} and not Path(path).resolve().parent.is_dir():
-            raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(path).parent} does not.")
+    must_have_a_place(options.json, options.junit, options.html)
     from deberta_ref.conformance import judge  # noqa: PLC0415 - needed here only
     from deberta_ref.conformance.reports import as_json, html, junit, terminal  # noqa: PLC0415
 
@@ -78,22 +99,61 @@ def run(options: argparse.Namespace) -> int:
         replace(Path(options.junit), junit.document(report))
     if options.html:
         replace(Path(options.html), html.page(report, {case.id: case for case in cases}).encode())
-    if options.json:
-        text = json.dumps(as_json.document(report), indent=2, allow_nan=False) + "\n"
-        if options.json == "-":
-            sys.stdout.write(text)
-        else:
-            replace(Path(options.json), text.encode())
+    write_json(as_json.document(report), options.json)
     if options.json != "-":
         terminal.show(report, sys.stdout)
     return 0 if report.conforms else 1
+
+
+def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> None:
+    """Print the cases of the suites, or of the ids, that are asked for; with --json as JSON."""
+    aside = ("port", "exec", "outputs", "export", "xfail", "junit", "html", "timeout")
+    if given := [name for name in aside if getattr(options, "command_line" if name == "exec" else name) is not None]:
+        names = ", ".join("PORT" if name == "port" else f"--{name}" for name in given)
+        raise ValueError(f"--list judges nothing and goes with --suite, --case and --json; leave out {names}.")
+    must_have_a_place(options.json)
+    options.full = True  # a list is short, and says of each case what it takes
+    cases = chosen(everything, options)
+    rows = [
+        {"id": c.id, "suite": c.suite, "exercises": c.manifest["exercises"], "full_only": not ordinary(c)}
+        for c in cases
+    ]
+    write_json({"cases": rows}, options.json)
+    if options.json == "-":
+        return
+    width = max(len(case.id) for case in cases)
+    for suite in dict.fromkeys(case.suite for case in cases):
+        listed = [case for case in cases if case.suite == suite]
+        print(f"{suite}: {SUITES[suite]}{'' if ordinary(listed[0]) else '; only with --full'}")
+        for case in listed:
+            print(f"  {case.id:<{width}}  {case.manifest['exercises']}")
+
+
+def must_have_a_place(*paths: str | None) -> None:
+    """FileNotFoundError where a file is to be written into a directory that does not exist."""
+    for path in paths:
+        if path not in {None, "-"} and not Path(str(path)).resolve().parent.is_dir():
+            raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(str(path)).parent} does not.")
+
+
+def write_json(document: Any, path: str | None) -> None:
+    """Write JSON to a file, or for - to standard output; nothing where there is no path."""
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    elif path:
+        replace(Path(path), text.encode())
 
 
 def chosen(everything: Sequence[Case], options: argparse.Namespace) -> list[Case]:
     """The cases that are asked for: all ordinary ones, unless the options say otherwise."""
     known = {case.id: case for case in everything}
     if unknown := [name for name in options.case or () if name not in known]:
-        raise ValueError(f"--case must be the id of a golden case, such as model/whole; got {unknown[0]!r}.")
+        near = " or ".join(difflib.get_close_matches(unknown[0], known, 2, 0.6)) or "model/whole"
+        raise ValueError(
+            f"--case must be the id of a golden case, such as {near}; got {unknown[0]!r}: deberta-ref check --list has "
+            f"all of them."
+        )
     if options.case:
         return [known[name] for name in dict.fromkeys(options.case)]
     asked = [case for case in everything if not options.suite or case.suite in options.suite]

@@ -87,4 +87,4 @@ def _sentences(case: Case, verdict: Verdict) -> str:
         said.append(f"{verdict.first_tap} scores {score:.3g} noise multiples; {LIMIT:g} are allowed.")
     if verdict.last_tap_within:
         said.append(f"{verdict.last_tap_within} is still within the limit.")
-    return "\n".join([*said, *verdict.notes])
+    return "\n".join([*said, *verdict.remarks])

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from deberta_ref import Config, Params, model, trace
 from deberta_ref.conformance.answers import checked
 from deberta_ref.conformance.arrays import Tensor, as_tensor, read_tensors
 from deberta_ref.conformance.corpus import Case, corpus
 from deberta_ref.conformance.summary import summarised
+from deberta_ref.positions import relative_row
 from deberta_ref.recipe import from_recipe, recipe_ids
 from deberta_ref.taps import tap_axes
 
@@ -184,6 +185,7 @@ def test_taps_that_the_case_does_not_hold_are_checked_and_counted():
     assert answer.faults == ()
     assert answer.values.keys() == case.expected.keys()
     aside = len(taps) - len(case.expected)
+    assert aside > 3
     assert answer.notes == (
         f"{aside} more taps have the right shape and are finite; the case does not hold them to compare.",
     )
@@ -221,15 +223,31 @@ def test_another_number_of_tokens_is_a_wrong_tokenization_and_no_fault():
     )
 
 
+@clause("REL-ROW")
+@pytest.mark.parametrize("name", ["model/log-buckets", "long/published", "presets/small-en"])
+def test_rows_are_compared_where_the_file_leaves_them_out(name):
+    case = CASES[name]
+    assert "relative_row" not in load_file(case.directory / "expected.safetensors")
+    output = case.expected["output"].astype(np.float32)
+    row = relative_row(output.shape[1], case.config)
+    answer = checked(case, {"output": output, "relative_row": row})
+    assert answer.notes == ()
+    assert case.scores(answer.values)["relative_row"] == 0
+    row[0, -1] += 1
+    assert case.scores(checked(case, {"output": output, "relative_row": row}).values)["relative_row"] == np.inf
+
+
 @clause("VEC-SUMMARY")
 def test_published_sizes_take_layer_outputs_or_their_summaries(tmp_path):
     case, taps = preset_case(tmp_path)
     for given in (taps, summarised(taps)):
         answer = checked(case, given)
         assert answer.faults == ()
-        assert list(answer.values) == ["layers.0.output.summary", "layers.1.output.summary", "output"]
+        summaries = [name for name in answer.values if name != "relative_row"]
+        assert summaries == ["layers.0.output.summary", "layers.1.output.summary", "output"]
         valid = valid_of(case)
-        for name, x in answer.values.items():
+        for name in summaries:
+            x = answer.values[name]
             assert abs(x - case.expected[name])[valid].max() < 1e-12  # the same sums in another order
     assert checked(case, {"output": taps["output"]}).notes == ()
     assert only_fault(taps | {"layers.1.output": taps["output"][0]}, case) == (

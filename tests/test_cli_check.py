@@ -67,9 +67,61 @@ def test_a_wrong_port_is_told_where_it_is_wrong_and_how(capsys, port, tmp_path):
 def test_a_part_of_the_corpus_is_judged_and_never_conforms(capsys, port):
     assert check(port("right"), "--case", "model/whole") == 1
     shown = capsys.readouterr().out
+    assert "passes the case that was judged, worst score 0." in " ".join(shown.split())
+    assert "does not conform" not in shown
     assert f"{MODELS - 1} of the {MODELS} cases that a verdict needs were not judged" in " ".join(shown.split())
     assert check(port("right"), "--suite", "long") == 1
     assert check(port("right"), "--suite", "model") == 0
+
+
+def test_a_failing_part_of_the_corpus_does_not_conform(capsys, port):
+    assert check(port("wrong"), "--case", "model/whole", "--case", "model/one-token") == 1
+    shown = capsys.readouterr().out
+    assert "does not conform:\n  1 of 2 cases is over the limit." in shown
+    assert "passes" not in shown
+
+
+def listed(capsys, *arguments):
+    """What --list prints: the ids, and the whole of it."""
+    assert check("--list", *arguments) == 0
+    text = capsys.readouterr().out
+    return [line.split()[0] for line in text.splitlines() if line.startswith("  ")], text
+
+
+def test_the_cases_are_listed_with_what_they_exercise(capsys, monkeypatch):
+    monkeypatch.setattr("deberta_ref.conformance.judge.judge", None)  # nothing is judged
+    ids, text = listed(capsys)
+    assert ids == [case.id for case in corpus()]
+    assert "presets: the published sizes: the last hidden state, and a summary of each layer; only with --full" in text
+    assert text.count("only with --full") == 1
+    assert all(case.manifest["exercises"] in text for case in corpus())
+    ids, text = listed(capsys, "--suite", "long", "--suite", "layer")
+    assert {name.partition("/")[0] for name in ids} == {"long", "layer"}
+    assert "--full" not in text
+    assert listed(capsys, "--case", "model/holes")[0] == ["model/holes"]
+
+
+def test_the_list_is_json_too(capsys, tmp_path):
+    assert check("--list", "--json", "-", "--suite", "presets", "--suite", "model") == 0
+    cases = {case["id"]: case for case in json.loads(capsys.readouterr().out)["cases"]}
+    assert cases["presets/base-en"] == {
+        "id": "presets/base-en",
+        "suite": "presets",
+        "exercises": "The sizes of deberta_v3_base_en, 160 tokens.",
+        "full_only": True,
+    }
+    assert cases["model/holes"]["full_only"] is False
+    assert len(cases) == MODELS + 5
+    assert check("--list", "--json", tmp_path / "list.json") == 0
+    assert len(json.loads((tmp_path / "list.json").read_text())["cases"]) == len(corpus())
+    assert "model/holes" in capsys.readouterr().out
+
+
+def test_the_help_says_how_to_hand_over_a_port_and_what_the_exit_codes_mean(capsys):
+    assert check("--help") == 0
+    shown = capsys.readouterr().out
+    for words in ("{question}", "77", "run.tokenize", "docs/ports.md", "exit code is 0", "--list"):
+        assert words in shown
 
 
 def test_json_to_standard_output_is_nothing_but_json(capsys, port):
@@ -108,6 +160,12 @@ def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_p
         (["a.py:load", "--outputs", "somewhere"], "Give one port"),
         (["--timeout", "3"], "--timeout is for --exec"),
         (["--case", "model/nothing"], "must be the id of a golden case"),
+        (
+            ["--case", "model/hole"],
+            "such as model/whole or model/holes; got 'model/hole'",
+        ),
+        (["--list", "a.py:load", "--exec", "x", "--html", "y"], "leave out PORT, --exec, --html"),
+        (["--list", "--json", "/nowhere/list.json"], "in a directory that exists"),
         (["--exec", "run {checkpoint}"], "{inputs}"),
         (["--json", "/nowhere/report.json"], "in a directory that exists"),
         (["--outputs", "/nowhere"], "/nowhere"),

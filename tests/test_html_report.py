@@ -179,6 +179,8 @@ def test_a_port_that_conforms_has_a_page_too(opened, tmp_path):
     assert "0." in choose(page, "model/demo").find_element(By.CLASS_NAME, "grid").text
     screenshot(page, tmp_path / "report.png")
     opened(RIGHT)
+    page = opened(Report("p", RIGHT.verdicts, reasons=("r",), undecided=True))
+    assert page.find_element(By.CSS_SELECTOR, "h1 .odd").text == "passes what was judged"
     opened(Report("nothing", (), reasons=("No case was judged.",)))
 
 

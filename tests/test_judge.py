@@ -118,6 +118,18 @@ def test_cases_that_were_not_judged_stand_against_a_port():
 
 
 @clause("JUDGE-CONFORMS")
+def test_a_part_that_passes_is_undecided_and_a_part_that_does_not_is_wrong():
+    part = [CASES["model/whole"], CASES["model/one-token"]]
+    assert report(Port(), part).undecided
+    assert not report(Port()).undecided  # it conforms
+    assert not report(Port(refuses={"model"})).undecided  # nothing was judged
+    wrong = Port(mutants["p2c-index-flipped"].model())
+    assert not report(wrong, part).undecided
+    assert not report(Port(breaks={"model/whole"}), part).undecided
+    assert not report(Port(), part, xfail={"model/whole"}).undecided
+
+
+@clause("JUDGE-CONFORMS")
 def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
     breaking = Port(breaks={"model/longest"})
     assert not report(breaking).conforms

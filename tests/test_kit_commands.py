@@ -125,6 +125,27 @@ def test_an_exit_code_is_said_with_the_last_lines_of_standard_error(command):
     assert last.endswith("| RuntimeError: no such layer")
 
 
+def test_the_frames_of_a_stack_leave_room_for_the_error_above_them(command):
+    stack = ["SyntaxError: no JSON", *(f"    at f{n} (port.mjs:{n})" for n in range(9)), "", "Node.js v20"]
+    port = command(f"import sys\nsys.exit({chr(10).join(stack)!r})")
+    assert refusal(port).endswith("stderr: SyntaxError: no JSON | at f0 (port.mjs:0) | Node.js v20")
+
+
+def test_paths_in_the_last_lines_are_the_placeholders_again(command):
+    port = command("import sys\nsys.exit(f'cannot read {sys.argv[2]} of {sys.argv[1]}')")
+    assert refusal(port).endswith("stderr: cannot read {inputs} of {checkpoint}")
+
+
+def test_a_command_that_never_answers_is_waited_for_three_times(command):
+    port = command("import time\ntime.sleep(60)", timeout=0.1)
+    start = time.perf_counter()
+    for _ in range(3):
+        assert "it was still running" in refusal(port)
+    for _ in range(20):
+        assert refusal(port).startswith("The command was not asked for model/holes: it ended for none of the 3 before")
+    assert time.perf_counter() - start < 10
+
+
 def test_without_standard_error_the_output_is_shown(command):
     assert refusal(command("print('usage: …')\nraise SystemExit(2)")).endswith(
         "ended with 2. The last lines on its stdout: usage: …"

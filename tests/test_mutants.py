@@ -304,6 +304,12 @@ PACKAGE = {
     "limit-a-thousand-times": lambda module: verdict(module, "gelu-tanh").status == "fail",
     "faults-forgiven": lambda module: verdict(module, None, misspelt=1).status == "error",
     "last-wrong-tap-named": lambda module: verdict(module, "p2c-index-flipped").first_tap == "layers.0.attention.p2c",
+    "shown-wrongly-by-one-right-value": lambda module: (
+        not module.shown_wrongly(
+            next(case for case in corpus() if case.id == "model/holes"),
+            {"layers.0.attention.query": 1e6, "layers.0.attention.c2c": 1.0, "layers.0.attention.c2p": 1e6},
+        )
+    ),
     "skipped-cases-count": lambda module: bool(
         module.reasons([Verdict("model/holes", "model", "skip", notes=("no",))], {"model/holes"}, ())
     ),
@@ -312,7 +318,7 @@ PACKAGE = {
 
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
-@clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-CONFORMS")
+@clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-SHOWN", "JUDGE-CONFORMS")
 @pytest.mark.parametrize("name", that_show("package"))
 def test_a_mistake_of_the_package_itself_is_rejected(name):
     assert PACKAGE[name](importlib.import_module(mutants[name].module))

@@ -117,6 +117,24 @@ def test_the_verdict_is_the_last_line():
     assert shown(few).splitlines()[-1] == "port.py:load does not conform: 15 of the 16 cases were not judged."
 
 
+def test_where_all_that_was_judged_passes_there_is_no_verdict():
+    missing = "15 of the 16 cases that a verdict needs were not judged: a, b, c …."
+    part = Report("port.py:load", (PASSED,), reasons=(missing,), undecided=True)
+    assert " ".join(shown(part).split()).endswith(
+        "port.py:load passes the case that was judged, worst score 0.7. A verdict on the port takes the whole suite "
+        f"model: {missing}"
+    )
+    two = Report("p", (PASSED, PASSED, SKIPPED), reasons=(missing,), undecided=True)
+    assert "p passes the 2 cases that were judged" in shown(two)
+    document = as_json.document(part)
+    assert (document["conforms"], document["undecided"]) == (False, True)
+    (test,) = parsed(part).findall(".//testcase[@name='conforms']/failure")
+    assert test.attrib["message"].startswith("passes what was judged: 15 of the 16")
+    page = html.page(part, {})
+    assert "<title>port.py:load passes what was judged</title>" in page
+    assert '"conclusion":"passes what was judged"' in page
+
+
 def test_several_reasons_are_a_list_at_the_end():
     assert shown(WRONG).splitlines()[-3:] == [
         "port.py:load does not conform:",
@@ -177,6 +195,25 @@ def test_a_note_that_many_cases_share_is_said_once(number, line):
     (row,) = [row for row in text.splitlines() if line in row]
     assert row.split()[0] == "skipped"
     assert f"ops  {number} skipped" in text
+
+
+def test_a_note_that_names_its_case_is_the_same_for_many():
+    declined = tuple(Verdict(f"ops/{n}", "ops", "skip", notes=(f"It declined ops/{n}.",)) for n in range(31))
+    text = shown(Report("p", (PASSED, *declined)))
+    assert "skipped  31 cases" in text
+    assert text.count("It declined each of them.") == text.count("declined") == 1
+    text = shown(Report("p", (PASSED, *declined[:2])))
+    assert "It declined ops/0." in text
+    assert "as above" in text
+
+
+def test_many_cases_without_an_answer_share_a_line_and_are_named():
+    broken = tuple(Verdict(f"model/{n}", "model", "error", notes=(f"It must answer model/{n}.",)) for n in range(17))
+    text = shown(Report("p", (PASSED, *broken), reasons=("r",)))
+    assert "ERROR    17 cases" in text
+    assert "0, 1, 2, 3, 4, 5 and 11 more, which --json and --html name" in text
+    missing = tuple(Verdict(f"a/{n}", "a", "error", notes=(f"DIR must hold a/{n}.safetensors.",)) for n in range(5))
+    assert "DIR must hold the file of each of them." in shown(Report("p", missing, reasons=("r",)))
 
 
 def test_three_commands_are_shown_and_the_rest_is_named():
@@ -246,7 +283,15 @@ def test_progress_says_how_many_are_wrong_on_a_terminal_and_nothing_elsewhere(mo
 # JSON
 
 
-@pytest.mark.parametrize("report", [WRONG, RIGHT, Report("empty", (), reasons=("No case was judged.",))])
+@pytest.mark.parametrize(
+    "report",
+    [
+        WRONG,
+        RIGHT,
+        Report("p", (PASSED,), reasons=("r",), undecided=True),
+        Report("empty", (), reasons=("No case was judged.",)),
+    ],
+)
 def test_the_json_follows_its_schema(report):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(json.loads(json.dumps(as_json.document(report), allow_nan=False)), SCHEMA)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deberta_ref import model
-from deberta_ref.conformance.corpus import Case
+from deberta_ref.conformance.corpus import WHOLE, Case
 from deberta_ref.conformance.wrong_tokens import masked, of_tokens, with_holes
 from deberta_ref.positions import bucket
 from deberta_ref.taps import record
@@ -26,21 +26,21 @@ Failing = Sequence[tuple[Case, Mapping[str, Any]]]
 def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
     """Up to three sentences, the most telling first; none where nothing is true of the failing cases alone.
 
-    ``failing`` has with each case what came, float64, by tap.
+    ``failing`` has with each case what came, float64, by tap; nothing where there is no usable answer.
     """
     wrong = [case for case, _ in failing]
     outputs = [(case, found["output"]) for case, found in failing if _is_model(case) and "output" in found]
     sentences = chain(
         _of_operations(passing, wrong),
         of_tokens(outputs),
-        _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong))),
+        _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong)), computed=bool(outputs)),
         _of_suites(passing, wrong),
     )
     return list(islice(sentences, MOST))
 
 
 def _is_model(case: Case) -> bool:
-    return case.suite in {"model", "long", "presets"}
+    return case.suite in WHOLE
 
 
 def _of_operations(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
@@ -57,11 +57,11 @@ def _of_suites(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str
         yield f"Only cases of the suite {suites.pop()} fail."
 
 
-def _of_models(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
-    """What tells the failing models from the passing ones."""
+def _of_models(passing: Sequence[Case], failing: Sequence[Case], *, computed: bool) -> Iterator[str]:
+    """What tells the failing models from the passing ones; ``computed`` is whether there are wrong answers."""
     if not failing:
         return
-    if not passing:
+    if not passing and computed:
         yield "Every whole model fails."
     wide = [case for case in passing if case.config.hidden_dim >= NARROW]
     for words, holds in PROPERTIES.items() if wide else ():
@@ -75,7 +75,7 @@ def _of_models(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str
         (least, *_), (*_, most) = sorted(map(quantity, failing)), sorted(map(quantity, wide))
         if least > most and most != 1:  # more than one is said by a property
             yield _only(words.format(_readable(most)), any(quantity(case) > most for case in passing))
-    if any(_length(case) == 1 for case in failing):
+    if computed and any(_length(case) == 1 for case in failing):
         yield "A token alone is wrong, which hears itself whatever its score: not all of it is in scores or positions."
 
 
@@ -103,7 +103,7 @@ def _logarithmic(case: Case) -> bool:
 
 
 def _sharpest(case: Case) -> float:
-    """The largest score of any layer."""
+    """The score of any layer that is farthest from 0."""
     taps = record(model, case.params, case.inputs, "float32", allow_long=case.allow_long)
     return max(float(abs(tap).max()) for name, tap in taps.items() if name.endswith("attention.scores"))
 
@@ -125,6 +125,7 @@ PROPERTIES: Mapping[str, Callable[[Case], bool]] = {
     "cases with tokens so far apart that their bucket is not their distance": _logarithmic,
     "cases with several positions": lambda case: _length(case) > 1,
     "models with several heads": lambda case: case.config.num_heads > 1,
+    "cases with several heads and several positions": lambda case: case.config.num_heads > 1 and _length(case) > 1,
     "models with one head": lambda case: case.config.num_heads == 1,
     "models with several layers": lambda case: case.config.num_layers > 1,
 }
@@ -134,7 +135,7 @@ QUANTITIES: Mapping[str, Callable[[Case], float]] = {
     "cases with more than {} positions": _length,
     "models with more than {} layers": lambda case: case.config.num_layers,
     "models with a head size over {}": lambda case: case.config.head_dim,
-    "cases with scores over {}": _sharpest,
+    "cases with scores beyond ±{}": _sharpest,
     "cases with an embedding whose variance is below {}": _flattest,
 }
 """What may be larger in all failing cases than in every other, by the words for such cases."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from deberta_ref.conformance import noise
 from deberta_ref.conformance.answers import checked
@@ -13,6 +14,7 @@ from deberta_ref.conformance.corpus import Case
 from deberta_ref.conformance.diagnosis import diagnose
 from deberta_ref.conformance.mutants import variations
 from deberta_ref.conformance.ports import NotOffered, Port, PortError
+from deberta_ref.conformance.shown import agreed, of_what_is_shown, shown_wrongly
 from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
 
 NEEDED = "model"
@@ -47,17 +49,30 @@ def judge(
         vars(case).pop("params", None)  # gigabytes at the published sizes
         verdicts.append(verdict)
         seen(verdict)
-    by_id = {case.id: case for case in cases}
-    failing = [(by_id[v.id], v.found) for v in verdicts if v.status == "fail"]
-    asked = [(by_id[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
+    verdicts = agreed(cases, verdicts)
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
-        diagnosis=tuple(diagnose(asked)) if failing else (),
-        common=tuple(in_common([by_id[v.id] for v in verdicts if v.status == "pass"], failing)) if failing else (),
+        **_explained({case.id: case for case in cases}, verdicts),
         reasons=reasons(verdicts, needed, xfail),
+        undecided=undecided(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,
     )
+
+
+def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer."""
+    passing = [cases[v.id] for v in verdicts if v.status == "pass"]
+    failing = [v for v in verdicts if v.status == "fail"]
+    if not failing:
+        broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
+        return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
+    asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
+    matches = diagnose(asked)
+    if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
+        return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
+    common = in_common(passing, [(cases[v.id], v.found) for v in failing])
+    return {"diagnosis": tuple(matches), "common": (*of_what_is_shown(failing), *common)}
 
 
 def verdict_on(port: Port, case: Case) -> Verdict:
@@ -89,6 +104,7 @@ def verdict_on(port: Port, case: Case) -> Verdict:
         scores=scores,
         first_tap=first,
         last_tap_within=before[-1] if before else None,
+        shown_wrongly=shown_wrongly(case, scores),
         notes=notes,
         seconds=time.perf_counter() - start,
         found=answer.values,
@@ -147,6 +163,12 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
     if unmet := sorted(set(xfail) - {v.id for v in verdicts if v.status == "xfail"}):
         found.append(f"{', '.join(unmet)} {'is' if len(unmet) == 1 else 'are'} expected to fail, and did not.")
     return tuple(found)
+
+
+def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> bool:
+    """Whether nothing stands against a port but that too few cases were judged, and those that were did pass."""
+    passed = any(v.status == "pass" for v in verdicts)
+    return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
 
 
 def needed_cases(cases: Sequence[Case]) -> set[str]:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ QUESTION = "{question}"
 
 DECLINED = 77
 """The exit code by which a command says that it does not offer what is asked; test runners know it for a skip."""
+
+PATIENCE = 3
+"""Cases that a command which never ends is waited for: at five minutes each, nobody waits for all of them."""
 
 LINES = 5
 """Lines of what a command printed that are shown when it fails."""
@@ -64,6 +68,8 @@ class _Command:
     words: tuple[str, ...]
     timeout: float
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    ended: bool = False  # whether it has ended by itself once
+    hung: int = 0  # cases in which it did not
 
     def answer(self, case: Case) -> Mapping[str, Any]:
         """What the command writes for the case."""
@@ -80,30 +86,32 @@ class _Command:
                 f"A command without {QUESTION}, which becomes the path of a manifest.json that says what is asked, is "
                 f"asked for whole models only."
             )
+        if self.hung >= PATIENCE and not self.ended:
+            raise PortError(
+                f"The command was not asked for {case.id}: it ended for none of the {PATIENCE} before in "
+                f"{self.timeout:g} seconds each, so it was not waited for again."
+            )
         with tempfile.TemporaryDirectory(prefix="deberta-ref-", ignore_cleanup_errors=True) as scratch:
             place = Path(scratch)
             outputs = place / "outputs.safetensors"
-            self._run(
-                case,
-                {
-                    "{checkpoint}": self.checkpoints.of(case),
-                    "{inputs}": write_inputs(case, place, inputs),
-                    "{outputs}": outputs,
-                    QUESTION: write_manifest(case, place, **manifest),
-                },
-                may_decline=elsewhere,
-            )
+            paths = {
+                "{checkpoint}": self.checkpoints.of(case),
+                "{inputs}": write_inputs(case, place, inputs),
+                "{outputs}": outputs,
+                QUESTION: write_manifest(case, place, **manifest),
+            }
+            self._run(case, paths, may_decline=elsewhere)
             if not outputs.exists():
                 raise PortError(
                     f"The command must write its answer to {case.id} to the path {{outputs}}; it ended with exit code "
-                    f"0 and wrote nothing there.{_last_words(place)}"
+                    f"0 and wrote nothing there.{_last_words(paths)}"
                 )
             try:
                 return read_tensors(outputs)
             except (OSError, ValueError) as error:
                 said = str(error).replace(str(outputs), "{outputs}")
                 raise PortError(
-                    f"The command's answer to {case.id} cannot be read. {said}{_last_words(place)}"
+                    f"The command's answer to {case.id} cannot be read. {said}{_last_words(paths)}"
                 ) from None
 
     def _run(self, case: Case, paths: Mapping[str, Path], *, may_decline: bool) -> None:
@@ -121,18 +129,20 @@ class _Command:
             try:
                 code = process.wait(self.timeout)
             except subprocess.TimeoutExpired:
+                self.hung += 1
                 raise PortError(
                     f"The command must answer {case.id} in {self.timeout:g} seconds; it was still running, and was "
-                    f"ended: --timeout allows it more.{_last_words(place)}"
+                    f"ended: --timeout allows it more.{_last_words(paths)}"
                 ) from None
             finally:
                 if process.returncode is None:
                     _end(process)
+        self.ended = True
         if code == DECLINED and may_decline:
-            raise NotOffered(f"The command declined {case.id}, with exit code {DECLINED}.{_last_words(place)}")
+            raise NotOffered(f"The command declined {case.id}, with exit code {DECLINED}.{_last_words(paths)}")
         if code:
             raise PortError(
-                f"The command must end with exit code 0; for {case.id} it {_ended(code)}.{_last_words(place)}"
+                f"The command must end with exit code 0; for {case.id} it {_ended(code)}.{_last_words(paths)}"
             )
 
 
@@ -155,12 +165,25 @@ def _ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _last_words(place: Path) -> str:
-    """The last lines on standard error, or of the output where that has none; nothing where neither has any."""
+def _is_frame(line: str) -> bool:
+    """Whether it is a line of a stack as JavaScript and Java print it, below the error: the first of them will do."""
+    return line.startswith("at ")
+
+
+def _last_words(paths: Mapping[str, Path]) -> str:
+    """The last lines on standard error, or of the output where that has none; nothing where neither has any.
+
+    The paths in them are the placeholders again: then many cases that fail alike say the same.
+    """
+    place = paths["{outputs}"].parent
     for name in ("stderr", "stdout"):
         with (place / name).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        if last := [line for line in lines if line][-LINES:]:
-            return f" The last lines on its {name}: {' | '.join(last)}"
+        said = [line for before, line in pairwise(["", *lines]) if line and not (_is_frame(line) and _is_frame(before))]
+        if last := said[-LINES:]:
+            words = " | ".join(last)
+            for placeholder, path in paths.items():
+                words = words.replace(str(path), placeholder)
+            return f" The last lines on its {name}: {words}"
     return ""

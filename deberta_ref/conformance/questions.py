@@ -97,7 +97,8 @@ def write_inputs(case: Case, directory: Path, inputs: Mapping[str, Any]) -> Path
 def write_manifest(case: Case, directory: Path, **others: Any) -> Path:
     """Write the case's manifest, with ``others`` in it; returns the path."""
     path = directory / MANIFEST
-    path.write_text(json.dumps({**case.manifest, **others}, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    text = json.dumps({**case.manifest, **others}, ensure_ascii=False, indent=2, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")
     return path
 
 

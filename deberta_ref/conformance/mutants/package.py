@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from deberta_ref.conformance.mutants.mutant import Mutant
 
-FILES, JUDGE, NOISE, RECIPE, SUMMARY, TAPS = (
+FILES, JUDGE, NOISE, RECIPE, SHOWN, SUMMARY, TAPS = (
     f"deberta_ref.{name}"
     for name in (
         "checkpoints.huggingface",
         "conformance.judge",
         "conformance.noise",
         "recipe",
+        "conformance.shown",
         "conformance.summary",
         "taps",
     )
@@ -123,6 +124,15 @@ MUTANTS = (
         JUDGE,
         "wrong[0] if wrong",
         "wrong[-1] if wrong",
+        shows="package",
+    ),
+    Mutant(
+        "shown-wrongly-by-one-right-value",
+        "JUDGE-SHOWN",
+        "A value is said to be shown wrongly where one value that is computed from it is right, and another is wrong.",
+        SHOWN,
+        "all(known[other] <= LIMIT for other in later)",
+        "any(known[other] <= LIMIT for other in later)",
         shows="package",
     ),
     Mutant(

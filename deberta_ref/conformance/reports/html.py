@@ -12,7 +12,7 @@ from typing import Any
 from deberta_ref.conformance.corpus import SUITES, Case
 from deberta_ref.conformance.reports import as_json
 from deberta_ref.conformance.reports.pictures import pictures
-from deberta_ref.conformance.reports.words import printable
+from deberta_ref.conformance.reports.words import conclusion, printable
 from deberta_ref.conformance.verdict import Report
 
 SCRIPTS = ("dom.js", "colours.js", "charts.js", "grid.js", "slices.js", "heatmaps.js", "case.js", "table.js", "page.js")
@@ -29,9 +29,9 @@ def page(report: Report, cases: Mapping[str, Case]) -> str:
         entry["taps"] = case.order if case else list(entry["scores"])
         entry["picture"] = drawn.get(entry["id"])
     document["suites"] = SUITES
-    verdict = "conforms" if report.conforms else "does not conform"
+    document["conclusion"] = conclusion(report)
     parts = {
-        "title": html.escape(printable(f"{report.port} {verdict}")),
+        "title": html.escape(printable(f"{report.port} {conclusion(report)}")),
         "style": _part("page.css"),
         "data": _inert(document),
         "script": "\n".join(_part(name) for name in SCRIPTS),

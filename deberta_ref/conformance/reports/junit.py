@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from deberta_ref.conformance.reports.lines import origin
-from deberta_ref.conformance.reports.words import printable, readable
+from deberta_ref.conformance.reports.words import conclusion, printable, readable
 from deberta_ref.conformance.verdict import Report, Verdict
 
 
@@ -53,7 +53,7 @@ def _case(v: Verdict, limit: float) -> ET.Element:
 
 def _details(v: Verdict, limit: float) -> str:
     """What is known of a failing case, a line each: the scores end with the first that is over the limit."""
-    found = list(v.notes)
+    found = list(v.remarks)
     if v.last_tap_within:
         found.append(f"The last tap within the limit: {v.last_tap_within}.")
     if v.local is not None:
@@ -71,7 +71,7 @@ def _conforms(report: Report) -> ET.Element:
             for match in report.diagnosis
         ]
         text = "\n".join([f"Port: {report.port}", *report.reasons, *report.common, *matches])
-        _outcome(test, "failure", "does not conform: " + " ".join(report.reasons), text)
+        _outcome(test, "failure", f"{conclusion(report)}: " + " ".join(report.reasons), text)
     return test
 
 

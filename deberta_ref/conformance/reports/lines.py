@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from deberta_ref.conformance.corpus import SUITES
-from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable
+from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable, worst
 from deberta_ref.conformance.verdict import Match, Report, Status, Verdict
 
 Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
@@ -22,6 +22,9 @@ COMMANDS = 3
 
 MANY = 4
 """Cases in a row, of which the same is said, that share a line."""
+
+NAMED = 6
+"""Of cases that share a line so many are named, where that says what to mend."""
 
 STYLES: dict[Status, Style] = {"pass": "good", "fail": "bad", "error": "bad", "skip": "odd", "xfail": "odd"}
 
@@ -66,10 +69,13 @@ def _table(report: Report, width: int) -> Iterator[Line]:
             yield ("  ", "plain"), (status, STYLES[v.status]), (_row(_cells(run)[:columns], widths), "plain")
             if not wide and v.last_tap_within:
                 yield ((" " * indent + f"last tap within it: {_last(v)}", "faint"),)
-            notes = (*v.notes, *_local(v, report.limit))
-            for note in ["as above"] if notes and notes == said else notes:
+            if len(run) > 1 and v.status == "error":
+                yield from _wrapped(_named(run), width, " " * indent, "faint")
+            notes = (*v.notes, *_local(v, report.limit)) if len(run) == 1 else _notes(v)
+            same = (*_notes(v), *_local(v, report.limit))
+            for note in ["as above"] if notes and same == said else notes:
                 yield from _wrapped(note, width, " " * indent, "faint")
-            said = notes
+            said = same
 
 
 def _suites(report: Report) -> list[str]:
@@ -80,9 +86,22 @@ def _suites(report: Report) -> list[str]:
 
 def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     """What gets a line: a case that has not passed, or many in a row of which the same is said and nothing else."""
-    said = lambda v: (v.status, v.notes, None if v.score is None and v.notes else v.id)
+    said = lambda v: (v.status, _notes(v), None if v.score is None and v.notes else v.id)
     runs = [list(run) for _, run in groupby((v for v in verdicts if v.status != "pass"), said)]
     return [part for run in runs for part in ([run] if len(run) >= MANY else [[v] for v in run])]
+
+
+def _named(run: Sequence[Verdict]) -> str:
+    """The names of many cases: the first of them, and how many there are besides."""
+    first = [v.id.removeprefix(f"{v.suite}/") for v in run[:NAMED]]
+    rest = f" and {len(run) - NAMED} more, which --json and --html name" if len(run) > NAMED else ""
+    return ", ".join(first) + rest
+
+
+def _notes(v: Verdict) -> tuple[str, ...]:
+    """The notes as they are of many cases: without the name of this one."""
+    file = f"{v.id}.safetensors"
+    return tuple(note.replace(file, "the file of each of them").replace(v.id, "each of them") for note in v.notes)
 
 
 def _cells(run: Sequence[Verdict]) -> tuple[str, str, str, str]:
@@ -112,11 +131,11 @@ def _suite(suite: str, verdicts: Sequence[Verdict]) -> Line:
     """'model  14 of 16 pass, worst score 0.9 (model/whole)', and what the suite is."""
     passed = [v for v in verdicts if v.status == "pass"]
     scored = [v for v in passed if v.score is not None]
-    worst = max(scored, key=lambda v: v.score or 0.0, default=None)
+    most = max(scored, key=lambda v: v.score or 0.0, default=None)
     skipped = sum(v.status == "skip" for v in verdicts)
     said = [f"{len(passed)} of {len(verdicts) - skipped} pass"] if skipped < len(verdicts) else []
-    if worst is not None and worst.score:
-        said.append(f"worst score {readable(worst.score)} ({worst.id})")
+    if most is not None and most.score:
+        said.append(f"worst score {readable(most.score)} ({most.id})")
     text = "  " + ", ".join([*said, *([f"{skipped} skipped"] if skipped else [])])
     whole = all(v.passes for v in verdicts)
     return (suite, "strong"), (text, "good" if whole and passed else "plain"), (f"  {SUITES.get(suite, '')}", "faint")
@@ -132,7 +151,8 @@ def _local(v: Verdict, limit: float) -> Iterator[str]:
 
 def _diagnosis(report: Report, width: int) -> Iterator[Line]:
     if not report.diagnosis:
-        if any(v.status == "fail" for v in report.verdicts):
+        failing = [v for v in report.verdicts if v.status == "fail"]
+        if any(v.first_operation or not v.shown_wrongly for v in failing):
             yield from _heading("No known mistake explains this")
             if all(set(v.scores) <= {"output"} for v in report.verdicts if v.status == "fail"):
                 yield from _wrapped("Return taps (spec/09-vectors.md) as well, to see where it begins.", width, "  ")
@@ -177,14 +197,19 @@ def _commands(report: Report) -> Iterator[Line]:
 
 def _verdict(report: Report, width: int) -> Iterator[Line]:
     name = printable(report.port)
+    passed = sum(v.status == "pass" for v in report.verdicts)
     if report.conforms:
-        passed = [v for v in report.verdicts if v.status == "pass"]
-        worst = max((v.score for v in passed if v.score is not None), default=None)
-        said = f"{name} conforms: {cases(len(passed))} within the limit, worst score {readable(worst)}"
+        said = f"{name} conforms: {cases(passed)} within the limit, worst score {worst(report)}"
         for status, what in (("skip", "skipped"), ("xfail", "expected to fail, and did")):
             if number := sum(v.status == status for v in report.verdicts):
                 said += f"; {number} {what}"
         yield from _wrapped(said + ".", width, "", "good")
+    elif report.undecided:
+        judged = "the case that was judged" if passed == 1 else f"the {passed} cases that were judged"
+        said = (
+            f"{name} passes {judged}, worst score {worst(report)}. A verdict on the port takes the whole suite model:"
+        )
+        yield from _wrapped(" ".join([said, *report.reasons]), width, "", "odd")
     elif len(report.reasons) == 1:
         yield from _wrapped(f"{name} does not conform: {report.reasons[0]}", width, "", "bad")
     else:

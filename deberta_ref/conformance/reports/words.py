@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from deberta_ref.conformance.verdict import Report
+
 STATUS: Mapping[str, str] = MappingProxyType(
     {"pass": "pass", "fail": "FAIL", "error": "ERROR", "skip": "skipped", "xfail": "xfail"}
 )
@@ -36,6 +38,18 @@ def printable(text: str) -> str:
 def cases(number: int) -> str:
     """A number of cases: '1 case', '5 cases'."""
     return f"{number} case" + ("" if number == 1 else "s")
+
+
+def conclusion(report: Report) -> str:
+    """What is said of the port as a whole: 'conforms', or not, or that there is no verdict."""
+    if report.undecided:
+        return "passes what was judged"
+    return "conforms" if report.conforms else "does not conform"
+
+
+def worst(report: Report) -> str:
+    """The worst score of the cases that pass."""
+    return readable(max((v.score for v in report.verdicts if v.status == "pass" and v.score is not None), default=None))
 
 
 def _escaped(char: str) -> str:

@@ -24,10 +24,10 @@ function header() {
     `${report.seconds.toFixed(report.seconds < 10 ? 1 : 0)} s`,
     `deberta-ref ${versions.deberta_ref}, NumPy ${versions.numpy}, Python ${versions.python}`,
   ];
-  const verdict = report.conforms ? ["good", "conforms"] : ["bad", "does not conform"];
+  const colour = report.conforms ? "good" : report.undecided ? "odd" : "bad";
   return h("header", {},
     h("p", { class: "kind" }, "deberta-ref check"),
-    h("h1", {}, h("span", { class: "port" }, report.port), " ", h("span", { class: verdict[0] }, verdict[1])),
+    h("h1", {}, h("span", { class: "port" }, report.port), " ", h("span", { class: colour }, report.conclusion)),
     report.reasons.length > 0 && h("ul", { class: "reasons" }, report.reasons.map((reason) => h("li", {}, reason))),
     h("p", { class: "facts" }, facts.join(" · ")));
 }
@@ -60,6 +60,7 @@ function match(entry) {
 
 function scores() {
   const without = report.cases.filter((entry) => scoreOf(entry) === null).length;
+  if (without === report.cases.length) return null;
   return h("section", {},
     h("h2", {}, "Scores of all cases"),
     scoresHistogram(report.cases),
