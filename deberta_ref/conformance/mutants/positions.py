@@ -115,10 +115,9 @@ MUTANTS = (
         ("microsoft/DeBERTa c794b71",),
     ),
     Mutant(
-        "bucket-multiplied-by-a-rounded-quotient",
+        "bucket-multiplied-first-in-two-widths",
         "REL-BUCKET",
-        "In float32 the logarithm is multiplied by m − 1, then divided by a logarithm that was taken in float64 and rounded "
-        "to float32.",
+        "In float32 the logarithm is multiplied by m − 1 before it is divided, by a logarithm that was taken in float64.",
         POSITIONS,
         MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float32)) * np.float32(m - 1) / np.float32(np.log((M - 1) / m))"),
