@@ -117,7 +117,7 @@ MUTANTS = (
     Mutant(
         "bucket-multiplied-first-in-two-widths",
         "REL-BUCKET",
-        "In float32 the logarithm is multiplied by m − 1 before it is divided, by a logarithm that was taken in float64.",
+        "In float32 the logarithm is multiplied by m − 1 before it is divided, by a logarithm taken in float64.",
         POSITIONS,
         MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float32)) * np.float32(m - 1) / np.float32(np.log((M - 1) / m))"),
