@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from deberta_ref.positions import check_distance
 from deberta_ref.precision import Integers
 
 KEYS = ("token_ids", "padding_mask")
+
+AT_ONCE = 1024
+"""Tokens that are computed at a time: enough for large matrix products."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +37,39 @@ class Batch:
 
     token_ids: Integers  # (N,)   PAD-ABSENT: only theirs
     mask: NDArray[np.bool_]  # (B, T)
-    index: Integers  # (B, T): the packed token of each position; N, one past the last, where it is padded
-    sequences: tuple[Sequence, ...]
 
     @property
     def length(self) -> int:
         """T, padding included."""
         return int(self.mask.shape[1])
+
+    @cached_property
+    def index(self) -> Integers:
+        """The packed token of each position, N, one past the last, where it is padded: (B, T)."""
+        return np.where(self.mask, self.mask.cumsum().reshape(self.mask.shape) - 1, len(self.token_ids))
+
+    @cached_property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The examples that have valid tokens."""
+        ends = self.mask.sum(axis=1).cumsum().tolist()
+        return tuple(
+            Sequence(b, slice(start, end), _positions(self.mask[b]))
+            for b, (start, end) in enumerate(pairwise([0, *ends]))
+            if start < end
+        )
+
+    def parts(self) -> Iterator[tuple[slice, Batch]]:
+        """The same batch a few examples at a time, and which ones: up to ``AT_ONCE`` tokens, or a single example.
+
+        So what is computed on the way takes no more memory for a large batch than for a small one.
+        """
+        ends = self.mask.sum(axis=1).cumsum()
+        first, start = 0, 0
+        while first < len(self.mask):
+            last = max(first + 1, int(np.searchsorted(ends, start + AT_ONCE, "right")))
+            end = int(ends[last - 1])
+            yield slice(first, last), Batch(self.token_ids[start:end], self.mask[first:last])
+            first, start = last, end
 
 
 def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
@@ -67,15 +98,7 @@ def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
 
 
 def _packed(ids: Integers, mask: NDArray[np.bool_]) -> Batch:
-    lengths = mask.sum(axis=1)
-    ends = lengths.cumsum()
-    index = np.where(mask, mask.cumsum().reshape(mask.shape) - 1, mask.sum())
-    sequences = tuple(
-        Sequence(b, slice(int(ends[b] - lengths[b]), int(ends[b])), _positions(mask[b]))
-        for b in range(len(mask))
-        if lengths[b]
-    )
-    return Batch(ids[mask], mask, index, sequences)
+    return Batch(ids[mask], mask)
 
 
 def _positions(valid: NDArray[np.bool_]) -> slice | Integers:

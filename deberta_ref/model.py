@@ -20,10 +20,11 @@ import numpy as np
 
 from deberta_ref.config import Config
 from deberta_ref.inputs import Batch, pack
-from deberta_ref.ops import gather_rows, gelu, layer_norm, linear, matmul, merge_heads, mT, softmax, split_heads
+from deberta_ref.ops import few_at_a_time, gelu, layer_norm, linear, matmul, merge_heads, mT, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
 from deberta_ref.precision import Array, DType, Integers, compute_dtype
+from deberta_ref.relative_products import relative_products
 
 Tap = Callable[[str, Any], None]
 
@@ -39,9 +40,11 @@ def forward(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool 
     Raises ValueError, or TypeError where a type is wrong, before anything is computed.
     """
     batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
+    output = np.empty((*batch.mask.shape, params.config.hidden_dim), compute_dtype(dtype, params.dtype))  # (B, T, D)
     with np.errstate(all="ignore"):  # an overflow that matters shows as an infinity or a NaN
-        x = encode(params, batch, compute_dtype(dtype, params.dtype), tap=lambda _name, _value: None)  # (N + 1, D)
-    return x[batch.index]  # (B, T, D)   PAD-OUTPUT
+        for examples, part in batch.parts():
+            output[examples] = encode(params, part, output.dtype, lambda _name, _value: None)[part.index]  # PAD-OUTPUT
+    return output
 
 
 def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
@@ -79,11 +82,12 @@ def encoder_layer(
     tap("attention.relative_query", relative_query)  # (H, R, d)   ATT-SHARED
     tap("attention.relative_key", relative_key)
 
-    context = np.zeros_like(x)  # (N + 1, D)   PAD-OUTPUT: a padded token hears nobody
+    context = np.zeros_like(query)  # (H, N + 1, d)   PAD-OUTPUT: a padded token hears nobody
     for tokens, row in sequences:  # PAD-ABSENT: and nobody hears it
-        context[tokens] = disentangled_attention(
-            query[:, tokens], key[:, tokens], value[:, tokens], relative_query, relative_key, row, tap
-        )
+        for h in few_at_a_time(config.num_heads, row.size):
+            operands = query[h, tokens], key[h, tokens], value[h, tokens], relative_query[h], relative_key[h]
+            context[h, tokens] = disentangled_attention(*operands, row, tap)
+    context = merge_heads(context)  # (N + 1, D)
     tap("attention.context", context)
 
     x = layer_norm(x + linear(context, p.attention_output), p.attention_norm)  # (N + 1, D)   LAYER-ATTENTION
@@ -98,18 +102,18 @@ def encoder_layer(
 def disentangled_attention(
     query: Array, key: Array, value: Array, relative_query: Array, relative_key: Array, row: Integers, tap: Tap
 ) -> Array:
-    """Who hears whom in one sequence, by content and by distance: (H, T, d) -> (T, D)."""
+    """Who hears whom in one sequence, by content and by distance: (H, T, d) -> (H, T, d)."""
     c2c = matmul(query, mT(key))  # (H, T, T)   ATT-C2C: query i · key j
     tap("attention.c2c", c2c)
-    c2p = gather_rows(matmul(query, mT(relative_key)), row)  # ATT-C2P: query i · relative_key row(i, j)
+    c2p = relative_products(query, relative_key, row)  # ATT-C2P: query i · relative_key row(i, j)
     tap("attention.c2p", c2p)
-    p2c = mT(gather_rows(matmul(key, mT(relative_query)), row.T))  # ATT-P2C: key j · relative_query row(i, j)
+    p2c = mT(relative_products(key, relative_query, row.T))  # ATT-P2C: key j · relative_query row(i, j)
     tap("attention.p2c", p2c)
     scores = (c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1])  # ATT-SCALE: one scale for three terms
     tap("attention.scores", scores)
     probs = softmax(scores)  # (H, T, T)   ATT-PROBS: over the keys j
     tap("attention.probs", probs)
-    return merge_heads(matmul(probs, value))  # (T, D)   ATT-CONTEXT
+    return matmul(probs, value)  # (H, T, d)   ATT-CONTEXT
 
 
 def _within(tap: Tap, prefix: str) -> Tap:

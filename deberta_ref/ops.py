@@ -6,18 +6,35 @@ they are used. None changes its arguments.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from deberta_ref.gelu import gelu
 from deberta_ref.params import Linear, Norm
-from deberta_ref.precision import Array, Integers
+from deberta_ref.precision import Array
 
-__all__ = ["gather_rows", "gelu", "layer_norm", "linear", "mT", "matmul", "merge_heads", "softmax", "split_heads"]
+__all__ = [
+    "few_at_a_time",
+    "gelu",
+    "layer_norm",
+    "linear",
+    "mT",
+    "matmul",
+    "merge_heads",
+    "softmax",
+    "split_heads",
+]
 
 EPSILON = 1e-7
 """NORM-EPSILON: what is added to a variance, in every layer normalisation of every DeBERTaV3."""
+
+SAFE = 32
+"""Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""
+
+CACHED = 1 << 17
+"""Scores at a time. Attention has half a dozen temporaries of their number, which should stay in a core's cache."""
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -34,32 +51,36 @@ def linear(x: Array, p: Linear) -> Array:
 
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
+    scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        exponent = np.maximum(np.frexp(abs(x).max(axis=-1, keepdims=True))[1], 0)
-        x = np.ldexp(x, -exponent)  # by a power of two, exactly, so that no square overflows   NORM-RANGE
+        largest = np.maximum(x.max(axis=-1, keepdims=True), -x.min(axis=-1, keepdims=True))
+        exponent = np.maximum(np.frexp(largest)[1] - SAFE, 0)
+        if exponent.any():
+            x = np.ldexp(x, -exponent)  # by a power of two, exactly, so that no square overflows   NORM-RANGE
         centred = x - x.mean(axis=-1, keepdims=True)
         centred -= centred.mean(axis=-1, keepdims=True)  # what the rounding of a large mean left over
         variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
         epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON
         deviation = np.maximum(np.sqrt(variance + epsilon), np.finfo(x.dtype).tiny)  # not 0 where a scaled epsilon is
-        normalised = centred / deviation  # NORM-DEFINITION
-        scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
-        result: Array = normalised * scale + bias
-    return result
+        normalised: Array = np.divide(centred, deviation, out=centred)  # NORM-DEFINITION
+        normalised *= scale
+        normalised += bias
+    return normalised
 
 
 def softmax(x: Array) -> Array:
     """exp(x) over its sum along the last axis: (…, T) -> (…, T)."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        exp = np.exp(x - x.max(axis=-1, keepdims=True))  # NUM-SOFTMAX: at most exp(0), so that nothing overflows
-        quotient: Array = exp / exp.sum(axis=-1, keepdims=True)
-    return quotient
+        exp = x - x.max(axis=-1, keepdims=True)  # NUM-SOFTMAX: at most 0, so that nothing overflows
+        np.exp(exp, out=exp)
+        exp /= exp.sum(axis=-1, keepdims=True)
+    return exp
 
 
-def gather_rows(products: Array, row: Integers) -> Array:
-    """For every pair (i, j) the product of token i with relative row[i, j]: (H, T, R) and (T, T) -> (H, T, T)."""
-    gathered: Array = np.take_along_axis(products, row[None], axis=-1)  # ATT-C2P, ATT-P2C
-    return gathered
+def few_at_a_time(num_heads: int, pairs: int) -> Iterator[slice]:
+    """All heads, so many at a time that their scores of these pairs stay in the cache."""
+    few = max(1, CACHED // pairs)
+    return (slice(h, h + few) for h in range(0, num_heads, few))
 
 
 def split_heads(x: Array, num_heads: int) -> Array:
@@ -69,7 +90,7 @@ def split_heads(x: Array, num_heads: int) -> Array:
 
 def merge_heads(x: Array) -> Array:
     """The inverse of ``split_heads``: (H, T, d) -> (T, D)."""
-    return x.swapaxes(0, 1).reshape(x.shape[1], -1)  # ATT-HEADS
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)  # ATT-HEADS, ATT-CONTEXT
 
 
 def mT(x: Any) -> Any:  # noqa: N802 - the array API's name

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from deberta_ref.config import Config
 from deberta_ref.precision import Integers
@@ -17,14 +18,15 @@ from deberta_ref.precision import Integers
 def relative_row(length: int, config: Config) -> Integers:
     """The row of the relative embeddings for every pair of positions (i, j): (T, T), values in 0 … R − 1.
 
+    It depends on i − j alone: a view, along whose diagonals the memory is the same.
     Raises ValueError where a distance below ``length`` has no bucket (REL-LONG).
     """
-    position = np.arange(length)
-    distance = position[:, None] - position[None, :]  # (T, T)   REL-DISTANCE: query minus key
+    distance = np.arange(1 - length, length)  # (2T − 1,)
     magnitude = np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length), np.intp)  # (T,)
-    bucket = np.sign(distance) * magnitude[abs(distance)]  # (T, T)   REL-BUCKET: odd in the distance
-    row: Integers = np.clip(bucket + config.bucket_size, 0, config.num_relative - 1)  # (T, T)   REL-ROW, REL-LONG
-    return row
+    bucket = np.sign(distance) * magnitude[abs(distance)]  # (2T − 1,)   REL-BUCKET: odd in the distance
+    row: Integers = np.clip(bucket + config.bucket_size, 0, config.num_relative - 1)  # (2T − 1,)   REL-ROW, REL-LONG
+    step = row.itemsize
+    return as_strided(row[length - 1 :], (length, length), (step, -step), writeable=False)  # REL-DISTANCE: i − j
 
 
 def bucket(distance: int, config: Config) -> int:

@@ -59,10 +59,11 @@ def record(
 ) -> dict[str, Any]:
     """``trace`` of the model in ``module``: ``deberta_ref.model``, or a variant of it."""
     batch = module.pack(inputs, params, allow_long=allow_long)
-    recorder = _Recorder(params.config, batch, compute_dtype(dtype, params.dtype))
-    with np.errstate(all="ignore"):
-        module.encode(params, batch, recorder.dtype, tap=recorder)  # VEC-TAPS: the very computation of `forward`
-    return recorder.taps
+    taps = _empty(params.config, batch, compute_dtype(dtype, params.dtype))
+    for examples, part in batch.parts():
+        with np.errstate(all="ignore"):  # VEC-TAPS: the very computation of `forward`
+            module.encode(params, part, taps["output"].dtype, tap=_Recorder(params.config, taps, examples, part))
+    return taps
 
 
 def record_layer(
@@ -75,9 +76,10 @@ def record_layer(
     """
     config, mask = params.config, np.asarray(inputs["padding_mask"])
     batch = module.pack({"token_ids": np.ones_like(mask), "padding_mask": mask}, params, allow_long=allow_long)
-    recorder = _Recorder(config, batch, compute_dtype(dtype, params.dtype))
-    x = np.concatenate([inputs["x"][batch.mask], np.zeros((1, config.hidden_dim))]).astype(recorder.dtype)  # (N + 1, D)
-    relative = np.asarray(inputs["relative_embeddings"], recorder.dtype)  # (R, D)
+    taps = _empty(config, batch, compute_dtype(dtype, params.dtype))
+    recorder, dtype = _Recorder(config, taps, slice(None), batch), taps["output"].dtype
+    x = np.concatenate([inputs["x"][batch.mask], np.zeros((1, config.hidden_dim))]).astype(dtype)  # (N + 1, D)
+    relative = np.asarray(inputs["relative_embeddings"], dtype)  # (R, D)
     row = module.relative_row(batch.length, config)  # (T, T)
     sequences = [(s.tokens, row[s.positions][:, s.positions]) for s in batch.sequences]
     prefix = f"layers.{n}."
@@ -85,24 +87,28 @@ def record_layer(
         module.encoder_layer(
             params.layers[n], config, x, relative, sequences, lambda name, value: recorder(prefix + name, value)
         )
-    return {name: tap for name, tap in recorder.taps.items() if name.startswith(prefix)}
+    return {name: tap for name, tap in taps.items() if name.startswith(prefix)}
+
+
+def _empty(config: Config, batch: Batch, dtype: DType) -> dict[str, Any]:
+    """Every tap of a batch, zeros."""
+    B, T = batch.mask.shape
+    sizes = {"B": B, "T": T, "D": config.hidden_dim, "H": config.num_heads, "d": config.head_dim}
+    sizes |= {"R": config.num_relative, "F": config.intermediate_dim}
+    return {
+        name: np.zeros([sizes[axis] for axis in axes], np.intp if name == "relative_row" else dtype)
+        for name, axes in tap_axes(config).items()
+    }
 
 
 class _Recorder:
-    """Lays out what ``encode`` hands over: packed tokens back to their examples and positions."""
+    """Lays out what ``encode`` hands over for some examples: packed tokens back to their examples and positions."""
 
-    def __init__(self, config: Config, batch: Batch, dtype: DType) -> None:
-        B, T = batch.mask.shape
-        sizes = {"B": B, "T": T, "D": config.hidden_dim, "H": config.num_heads, "d": config.head_dim}
-        sizes |= {"R": config.num_relative, "F": config.intermediate_dim}
-        self.dtype = dtype
+    def __init__(self, config: Config, taps: dict[str, Any], examples: slice, batch: Batch) -> None:
         self.batch = batch
         self.axes = tap_axes(config)
-        self.taps: dict[str, Any] = {
-            name: np.zeros([sizes[axis] for axis in axes], np.intp if name == "relative_row" else dtype)
-            for name, axes in self.axes.items()
-        }
-        self.seen = dict.fromkeys(self.axes, 0)  # sequences so far, for the taps of pairs
+        self.taps = {name: tap[examples] if self.axes[name][0] == "B" else tap for name, tap in taps.items()}
+        self.seen = dict.fromkeys(self.axes, 0)  # heads so far of all sequences, for the taps of pairs
 
     def __call__(self, name: str, value: Array) -> None:
         batch, laid_out = self.batch, self.taps[name]
@@ -114,9 +120,10 @@ class _Recorder:
             case "BHTd":
                 laid_out.swapaxes(1, 2)[batch.mask] = value[:, :-1].swapaxes(0, 1)
             case "BHTT":
-                sequence = batch.sequences[self.seen[name]]
+                n, h = divmod(self.seen[name], laid_out.shape[1])
+                sequence = batch.sequences[n]
                 positions = np.arange(batch.length)[sequence.positions]
-                laid_out[sequence.example][:, positions[:, None], positions] = value
-                self.seen[name] += 1
+                laid_out[sequence.example, h : h + len(value), positions[:, None], positions] = value.transpose(1, 2, 0)
+                self.seen[name] += len(value)
             case _:
                 laid_out[...] = value

@@ -175,7 +175,9 @@ UNKNOWN = {
         "layer_norm": lambda x, p: model.layer_norm(x, p) * np.float32(1.0001)
     },
     "one relative row off beyond distance 5": {
-        "gather_rows": lambda x, row: model.gather_rows(x, np.where(row > 13, row - 1, row))
+        "relative_products": lambda x, relative, row: model.relative_products(
+            x, relative, np.where(row > 13, row - 1, row)
+        )
     },
 }
 

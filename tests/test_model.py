@@ -55,7 +55,7 @@ def test_attention_is_a_triple_loop_over_pairs_and_features(seed):
             assert np.allclose(taps["attention.probs"][h, i], probs, rtol=0, atol=NOISE)
             for k in range(d):
                 heard = math.fsum(probs[j] * value[h, j, k] for j in range(T))
-                assert context[i, h * d + k] == pytest.approx(heard, abs=NOISE)
+                assert context[h, i, k] == pytest.approx(heard, abs=NOISE)
 
 
 @clause("ATT-P2C", "ATT-C2P")

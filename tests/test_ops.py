@@ -9,8 +9,9 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from deberta_ref.ops import (
+    CACHED,
     EPSILON,
-    gather_rows,
+    few_at_a_time,
     gelu,
     layer_norm,
     linear,
@@ -21,6 +22,7 @@ from deberta_ref.ops import (
     split_heads,
 )
 from deberta_ref.params import Linear, Norm
+from deberta_ref.relative_products import gather_rows
 
 clause = pytest.mark.clause
 
@@ -145,14 +147,13 @@ def test_matmul_is_a_sum_of_products():
         assert y[h, n, m] == pytest.approx(math.fsum(a[h, n, k] * b[h, k, m] for k in range(4)), abs=1e-14)
 
 
-@clause("ATT-C2P", "ATT-P2C")
-def test_gather_rows_picks_the_product_with_the_row_of_each_pair():
-    products = np.arange(2 * 3 * 5.0).reshape(2, 3, 5)
-    row = np.array([[4, 0, 1], [2, 2, 2], [0, 4, 3]])
-    y = gather_rows(products, row)
-    assert y.shape == (2, 3, 3)
-    for h, i, j in np.ndindex(2, 3, 3):
-        assert y[h, i, j] == products[h, i, row[i, j]]
+@pytest.mark.parametrize("num_heads", [1, 6, 12, 100])
+@pytest.mark.parametrize("pairs", [1, 128**2, 512**2, 2048**2])
+def test_heads_come_a_few_at_a_time_each_once_and_their_scores_fit_the_cache(num_heads, pairs):
+    parts = [range(num_heads)[h] for h in few_at_a_time(num_heads, pairs)]
+    assert [h for part in parts for h in part] == list(range(num_heads))
+    assert all(len(part) == 1 or len(part) * pairs <= CACHED for part in parts)
+    assert all((len(part) + 1) * pairs > CACHED for part in parts[:-1])
 
 
 @clause("ATT-HEADS")

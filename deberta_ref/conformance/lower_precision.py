@@ -20,6 +20,7 @@ from deberta_ref.conformance.loading import bfloat16
 from deberta_ref.conformance.mistakes import chapter, predicted
 from deberta_ref.conformance.variants import exchanged
 from deberta_ref.conformance.verdict import Match
+from deberta_ref.relative_products import gather_rows
 
 FACTOR = 2.25
 """How many times more or less a port may err than is predicted, in any case. Measured: where other operations are in
@@ -67,7 +68,15 @@ def products(rounding: Rounding) -> dict[str, Any]:
     def matmul(a: Any, b: Any) -> Any:
         return np.matmul(rounding(a), rounding(b))
 
-    return {"matmul": matmul, "linear": lambda x, p: matmul(x, p.weight.T.astype(np.float32)) + p.bias}
+    return {**of_attention(matmul), "linear": lambda x, p: matmul(x, p.weight.T.astype(np.float32)) + p.bias}
+
+
+def of_attention(matmul: Any) -> dict[str, Any]:
+    """The matrix products of attention by this function, those with relative embeddings too."""
+    return {
+        "matmul": matmul,
+        "relative_products": lambda x, relative, row: gather_rows(matmul(x, relative.swapaxes(1, 2)), row),
+    }
 
 
 def softmax(rounding: Rounding) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def everything(rounding: Rounding) -> dict[str, Any]:
         return rounding(np.matmul(rounding(a), rounding(b)))
 
     return {
-        "matmul": matmul,
+        **of_attention(matmul),
         "linear": lambda x, p: rounding(matmul(x, p.weight.T.astype(np.float32)) + rounding(p.bias)),
         "layer_norm": lambda x, p: rounding(ops.layer_norm(rounding(x), p)),
         "gelu": lambda x: rounding(ops.gelu(x)),
@@ -102,12 +111,12 @@ def everything(rounding: Rounding) -> dict[str, Any]:
 
 def attention(rounding: Rounding) -> dict[str, Any]:
     """The matrix products of attention alone, of rounded operands."""
-    return {"matmul": products(rounding)["matmul"]}
+    return of_attention(products(rounding)["matmul"])
 
 
 def all_of_attention(rounding: Rounding) -> dict[str, Any]:
     """Attention alone, its softmax and the results of its products too, as in kernels of half precision."""
-    return {"matmul": everything(rounding)["matmul"], **softmax(rounding)}
+    return {**of_attention(everything(rounding)["matmul"]), **softmax(rounding)}
 
 
 def linear(rounding: Rounding) -> dict[str, Any]:

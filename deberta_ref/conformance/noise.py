@@ -19,7 +19,8 @@ from deberta_ref.conformance.variants import exchanged
 from deberta_ref.gelu import gelu
 from deberta_ref.ops import EPSILON
 from deberta_ref.params import Linear, Norm, Params
-from deberta_ref.precision import Array
+from deberta_ref.precision import Array, Integers
+from deberta_ref.relative_products import gather_rows
 from deberta_ref.taps import record, tap_axes, trace
 
 MEMBERS = 8
@@ -123,6 +124,9 @@ def evaluation(random: np.random.Generator) -> Any:
         order = random.permutation(a.shape[-1])
         return rounded(np.matmul(a[..., order], b[..., order, :]))
 
+    def relative_products(x: Array, relative: Array, row: Integers) -> Array:
+        return gather_rows(matmul(x, relative.swapaxes(1, 2)), row)
+
     def linear(x: Array, p: Linear) -> Array:
         weight, bias = p.weight.astype(np.float32, copy=False), p.bias.astype(np.float32, copy=False)
         return rounded(matmul(x, weight.T) + bias)
@@ -151,4 +155,11 @@ def evaluation(random: np.random.Generator) -> Any:
         erf = rounded(2 * gelu(wide) / wide - 1)
         return rounded(rounded(np.float32(0.5) * x) * rounded(1 + erf))
 
-    return exchanged(matmul=matmul, linear=linear, layer_norm=layer_norm, softmax=softmax, gelu=half_x_times_1_plus_erf)
+    return exchanged(
+        matmul=matmul,
+        relative_products=relative_products,
+        linear=linear,
+        layer_norm=layer_norm,
+        softmax=softmax,
+        gelu=half_x_times_1_plus_erf,
+    )

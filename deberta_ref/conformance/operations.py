@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from deberta_ref.config import Config
+from deberta_ref.ops import mT
 from deberta_ref.params import Linear, Norm
+from deberta_ref.relative_products import gather_rows
 
 Arrays = Mapping[str, Any]
 
@@ -37,14 +39,14 @@ def _softmax(model: ModuleType, a: Arrays) -> Any:
     return result
 
 
-def _gather_c2p(model: ModuleType, a: Arrays) -> Any:
+def _gather_c2p(_model: ModuleType, a: Arrays) -> Any:
     """``products`` (H, T, R) of queries with relative keys, ``row`` (T, T) -> (H, T, T): c2p."""
-    return model.gather_rows(a["products"], a["row"])
+    return gather_rows(a["products"], a["row"])
 
 
-def _gather_p2c(model: ModuleType, a: Arrays) -> Any:
+def _gather_p2c(_model: ModuleType, a: Arrays) -> Any:
     """``products`` (H, T, R) of keys with relative queries, ``row`` (T, T) -> (H, T, T): p2c, query before key."""
-    return model.mT(model.gather_rows(a["products"], a["row"].T))
+    return mT(gather_rows(a["products"], a["row"].T))
 
 
 def _row(model: ModuleType, a: Arrays) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from deberta_ref.conformance.mutants.mutant import MODEL, OPS, Mutant
 
 SCORES = "(c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1])"
-C2P = "gather_rows(matmul(query, mT(relative_key)), row)"
-P2C = "mT(gather_rows(matmul(key, mT(relative_query)), row.T))"
+C2P = "relative_products(query, relative_key, row)"
+P2C = "mT(relative_products(key, relative_query, row.T))"
 CONTENT = "linear(x, w), config.num_heads) for w in (p.query, p.key, p.value)"
 RELATIVE = "linear(relative, w), config.num_heads) for w in (p.query, p.key)"
 
@@ -131,7 +131,7 @@ MUTANTS = (
         "The p2c term is gathered per key and not transposed.",
         MODEL,
         P2C,
-        "gather_rows(matmul(key, mT(relative_query)), row.T)",
+        "relative_products(key, relative_query, row.T)",
     ),
     Mutant(
         "p2c-of-the-query",
@@ -139,7 +139,7 @@ MUTANTS = (
         "The p2c term of a pair multiplies key i, not key j, with the relative query.",
         MODEL,
         P2C,
-        "gather_rows(matmul(key, mT(relative_query)), row)",
+        "relative_products(key, relative_query, row)",
     ),
     Mutant(
         "p2c-reads-relative-key",

@@ -40,8 +40,8 @@ MUTANTS = (
         "PAD-OUTPUT",
         "A padded token hears itself, not nobody.",
         MODEL,
-        "context = np.zeros_like(x)",
-        "context = merge_heads(value)",
+        "context = np.zeros_like(query)",
+        "context = value.copy()",
         shows="nowhere",
     ),
 )

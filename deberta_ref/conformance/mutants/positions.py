@@ -6,7 +6,7 @@ from deberta_ref.conformance.mutants.mutant import MODEL, POSITIONS, Mutant
 
 MAGNITUDES = "np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length), np.intp)"
 ROW = "np.clip(bucket + config.bucket_size, 0, config.num_relative - 1)"
-C2P = "gather_rows(matmul(query, mT(relative_key)), row)"
+C2P = "relative_products(query, relative_key, row)"
 
 
 def _logarithmic(t: str, rounding: str = "ceil") -> str:
@@ -24,8 +24,8 @@ MUTANTS = (
         "REL-DISTANCE",
         "The distance is the key's position minus the query's.",
         POSITIONS,
-        "position[:, None] - position[None, :]",
-        "position[None, :] - position[:, None]",
+        "(step, -step)",
+        "(-step, step)",
         ("FlashDeBERTa varlen kernel 49cd46c",),
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
         "The c2p term reads the row of the bucket alone, without bucket_size added.",
         MODEL,
         C2P,
-        "gather_rows(matmul(query, mT(relative_key)), np.maximum(row - relative_key.shape[1] // 2, 0))",
+        "relative_products(query, relative_key, np.maximum(row - relative_key.shape[1] // 2, 0))",
         ("rust-bert",),
     ),
     Mutant(
