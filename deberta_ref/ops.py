@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.folding import folded
 from deberta_ref.gelu import gelu
 from deberta_ref.params import Linear, Norm
 from deberta_ref.precision import Array
@@ -43,12 +44,14 @@ def matmul(a: Array, b: Array) -> Array:
     return product
 
 
+@folded
 def linear(x: Array, p: Linear) -> Array:
     """The linear map x · weightᵀ + bias: (…, in) -> (…, out)."""
     weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
     return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
 
 
+@folded
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
     scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)

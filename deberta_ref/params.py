@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deberta_ref.config import Config
+from deberta_ref.folding import constant
 from deberta_ref.precision import STORED, Array, DType, known_dtype
 
 if TYPE_CHECKING:
@@ -131,7 +132,10 @@ class Params:
         kept = known_dtype(dtype, STORED)
         with np.errstate(over="raise", under="ignore"):
             try:
-                arrays = {name: array.astype(kept, copy=False) for name, array in self.arrays().items()}
+                arrays = {
+                    name: array if array.dtype == kept else constant(array.astype(kept))
+                    for name, array in self.arrays().items()
+                }
             except FloatingPointError:
                 raise ValueError(f"These parameters are too large for {kept}; the widest is float64.") from None
         return Params.from_arrays(self.config, arrays)

@@ -1,0 +1,95 @@
+"""Constant folding: what depends on parameters alone is computed once, and never where somebody may change it."""
+
+import gc
+import weakref
+
+import models
+import numpy as np
+import pytest
+
+from deberta_ref import Params, forward, from_preset, init, trace
+from deberta_ref.folding import constant, folded, is_constant
+from deberta_ref.params import Linear
+from deberta_ref.recipe import from_recipe
+
+INPUTS = models.inputs_of([[1, 2, 3, 4]])
+
+
+def counted():
+    """A folded operation, and the list of what it was called with."""
+    calls = []
+
+    @folded
+    def double(x, p):
+        calls.append(x)
+        return 2 * x + p.bias
+
+    return double, calls
+
+
+def operands():
+    return constant(np.arange(3.0)), Linear(constant(np.ones((1, 3))), constant(np.ones(1)))
+
+
+def test_an_operation_of_constants_is_computed_once_and_its_result_is_constant():
+    double, calls = counted()
+    x, p = operands()
+    assert double(x, p) is double(x, p)
+    assert len(calls) == 1
+    assert is_constant(double(x, p))
+    assert double(constant(np.arange(3.0)), p).tolist() == [1, 3, 5]  # another array, though it is equal
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("who", ["x", "weight", "view"])
+def test_an_operation_of_anything_that_can_be_written_to_is_computed_each_time(who):
+    double, calls = counted()
+    x, p = operands()
+    if who == "x":
+        x = np.arange(3.0)
+    elif who == "weight":
+        p = Linear(np.ones((1, 3)), p.bias)
+    else:
+        x = np.arange(3.0)[:]
+        x.flags.writeable = False  # but what it is a view of can be written to
+    assert double(x, p) is not double(x, p)
+    assert len(calls) == 2
+
+
+def test_what_is_kept_goes_with_the_parameters():
+    double, _ = counted()
+    x, p = operands()
+    result = weakref.ref(double(x, p))
+    del p
+    gc.collect()
+    assert result() is None
+
+
+def test_what_the_package_makes_or_maps_is_constant(tmp_path):
+    params = init(models.TINY)
+    params.save(tmp_path)
+    for made in (params, from_recipe(models.TINY), from_preset(str(tmp_path)), params.astype("float64")):
+        assert all(map(is_constant, made.arrays().values()))
+
+
+def test_arrays_of_somebody_else_stay_as_they_were_and_are_heard_at_every_call():
+    arrays = {name: array.copy() for name, array in init(models.SMALL, seed=1).arrays().items()}
+    params = Params.from_arrays(models.SMALL, arrays)
+    before = forward(params, INPUTS)
+    assert not any(map(is_constant, params.astype("float32").arrays().values()))
+    for name in ("relative_embedding", "relative_norm.scale", "layers.0.key.weight", "layers.0.query.bias"):
+        assert arrays[name].flags.writeable
+        arrays[name][..., 0] += 1
+        after = forward(params, INPUTS)
+        assert (after != before).any()
+        assert (after == forward(Params.from_arrays(models.SMALL, dict(arrays)), INPUTS)).all()
+        before = after
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_are_the_same_bit_for_bit_folded_or_not_and_in_whatever_order_of_types(dtype):
+    params = init(models.TINY, seed=2)
+    open_to_writing = Params.from_arrays(models.TINY, {name: a.copy() for name, a in params.arrays().items()})
+    for wanted in ("float32", "float64", dtype):
+        found, expected = trace(params, INPUTS, wanted), trace(open_to_writing, INPUTS, wanted)
+        assert all((found[name] == expected[name]).all() for name in expected)
