@@ -78,7 +78,7 @@ def floor(config: Config, B: int, T: int, kind: str) -> Callable[[], Any]:
     pairs = []
     for _ in range(config.num_layers):
         for product in products(config, B, T, kind):
-            pairs += [_operands(product, random) for _ in range(product.times)]
+            pairs += [operands(product, random) for _ in range(product.times)]
 
     def run() -> Any:
         for a, b in pairs:
@@ -88,7 +88,7 @@ def floor(config: Config, B: int, T: int, kind: str) -> Callable[[], Any]:
     return run
 
 
-def _operands(product: Product, random: np.random.Generator) -> tuple[Any, Any]:
+def operands(product: Product, random: np.random.Generator) -> tuple[Any, Any]:
     """What is multiplied: the right one transposed, as a weight (out, in) and as keys are; heads strided."""
     n, k, m = product.n, product.k, product.m
 
