@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py JSON      {"config": {…}, "B": …, "T": …, "dtype": …, "calls": N}
 
-It prints JSON: ``seconds``, the least of N calls, and ``bytes``, the peak of resident memory while they ran, beyond what
-was resident once the parameters, made by the recipe, were all in memory, and beyond one output. What NumPy and its BLAS
-keep for themselves counts.
+It prints JSON: ``seconds``, the least of N calls, and ``bytes``, the peak of resident memory while they ran, beyond
+what was resident once the parameters, made by the recipe, were all in memory, and beyond one output. What NumPy and its
+BLAS keep for themselves counts.
 """
 
 from __future__ import annotations
