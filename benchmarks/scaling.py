@@ -79,6 +79,7 @@ def draw(found: dict[str, list[dict[str, float]]], described: dict[str, str], fi
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "deberta_ref"  # the same numbers give the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # letters, not outlines
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, rows = plt.subplots(2, len(AXES), figsize=(11, 6), layout="constrained", sharex="col")
