@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from table import Row
 from worker import Worker
 from workloads import Workload, inputs_of
 
+from deberta_ref.progress import progress
 from deberta_ref.recipe import from_recipe
 
 LIMIT = 1e-5
@@ -32,7 +33,7 @@ def rows_of(
         from_recipe(workloads[0].config).save(f"{scratch}/checkpoint")
         workers, failed = {}, {}
         for each in (floor, *timed):
-            with _said(f"{model}: load {each.label}"):
+            with progress(f"{model}: load {each.label}"):
                 worker = Worker(each.id, threads, f"{scratch}/checkpoint")
                 stack.callback(worker.close)
                 try:
@@ -52,7 +53,7 @@ def _row(
     valid = inputs["padding_mask"] == 1
     failed, right, outputs = dict(failed), {}, {}
     for name, worker in workers.items():
-        with _said(f"{workload.label}: warm up {name}"):
+        with progress(f"{workload.label}: warm up {name}"):
             try:
                 worker.ask(inputs=f"{scratch}/inputs.npz", output=f"{scratch}/output.npy")
             except RuntimeError as error:
@@ -79,7 +80,7 @@ def _in_turn(label: str, workers: dict[str, Worker], rounds: int) -> tuple[dict[
     idle = dict.fromkeys(workers, 0.0)
     order, shuffled = list(workers), random.Random(0)
     for n in range(rounds):
-        with _said(f"{label}: round {n + 1} of {rounds}"):
+        with progress(f"{label}: round {n + 1} of {rounds}"):
             shuffled.shuffle(order)  # or each would always find the caches as the same other left them
             for name in order:
                 answer = workers[name].ask()
@@ -94,14 +95,3 @@ def _failure(name: str, error: RuntimeError) -> str:
         raise error
     print(f"\n{error}", file=sys.stderr)
     return "failed"
-
-
-@contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Say on a terminal what takes its time."""
-    shown = sys.stderr.isatty()
-    if shown:
-        print(f"\r\x1b[K{what} …", end="", file=sys.stderr, flush=True)
-    yield
-    if shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
