@@ -1,7 +1,7 @@
 """Time the forward pass against the matrix products that it cannot do without, and against other implementations.
 
     python benchmarks/forward.py [--only ID …] [--workload ID …] [--rounds N] [--threads N] [--floor dense|strict]
-                                 [--plain] [--json FILE] [--write]
+                                 [--clock wall|processor] [--plain] [--json FILE] [--write]
 
 Columns are the floor (floor.py), deberta_ref, and OpenVINO, ONNX Runtime, transformers and KerasHub as far as they are
 installed for the interpreter that runs this (ports/requirements.txt); rows are the workloads of workloads.py. README.md
@@ -23,6 +23,7 @@ from floor import KINDS, flops
 from implementations import FLOORS, PEERS, PLAIN, REFERENCE, Implementation
 from rounds import rows_of
 from table import README, Row, markdown, ratios, sentence, written
+from worker import CLOCKS
 from workloads import TINY, WORKLOADS
 
 import deberta_ref
@@ -37,14 +38,14 @@ def main() -> int:
     installed, floor = [column for column in columns if column.installed], FLOORS[options.floor]
     rows: list[Row] = []
     for _, workloads in groupby((ALL[name] for name in options.workload), key=lambda workload: workload.config):
-        rows += rows_of(list(workloads), floor, installed, options.threads, options.rounds)
+        rows += rows_of(list(workloads), floor, installed, options.threads, options.rounds, options.clock)
     described = _machine(installed, options.threads)
     missing = {column.id: "not installed" for column in columns if column not in installed}
     section = markdown(rows, floor.label, {column.id: column.label for column in columns}, missing)
-    section += f"\n{sentence(described, options.rounds, options.floor)}\n"
+    section += f"\n{sentence(described, options.rounds, options.floor, options.clock)}\n"
     print(section, end="")
     if options.json:
-        report = {"machine": described, "floor": options.floor, "rounds": options.rounds}
+        report = {"machine": described, "floor": options.floor, "rounds": options.rounds, "clock": options.clock}
         report["workloads"] = [_entry(row, options.floor) for row in rows]
         options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     if options.write:
@@ -61,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=25, help="how often each computes (25)")
     parser.add_argument("--threads", type=int, default=cores, help=f"for each, up to the cores there are ({cores})")
     parser.add_argument("--floor", choices=KINDS, default="dense", help="which products are the floor (dense)")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="what passed, or what was used (wall)")
     parser.add_argument("--plain", action="store_true", help="a column for plain.py")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every time that was taken, and the ratios")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")

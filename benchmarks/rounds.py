@@ -25,9 +25,14 @@ times the noise of float32 (README), so two differ by up to 2.3e-6. A mistake is
 
 
 def rows_of(
-    workloads: Sequence[Workload], floor: Implementation, timed: Sequence[Implementation], threads: int, rounds: int
+    workloads: Sequence[Workload],
+    floor: Implementation,
+    timed: Sequence[Implementation],
+    threads: int,
+    rounds: int,
+    clock: str,
 ) -> list[Row]:
-    """The rows of workloads of one model; ``timed`` has deberta_ref first."""
+    """The rows of workloads of one model; ``timed`` has deberta_ref first, ``clock`` is one of the workers'."""
     model = workloads[0].label.partition(",")[0]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         from_recipe(workloads[0].config).save(f"{scratch}/checkpoint")
@@ -41,11 +46,17 @@ def rows_of(
                     workers[each.id] = worker
                 except RuntimeError as error:
                     failed[each.id] = _failure(each.id, error)
-        return [_row(workload, floor.id, workers, failed, scratch, rounds) for workload in workloads]
+        return [_row(workload, floor.id, workers, failed, scratch, rounds, clock) for workload in workloads]
 
 
 def _row(
-    workload: Workload, floor: str, workers: dict[str, Worker], failed: dict[str, str], scratch: str, rounds: int
+    workload: Workload,
+    floor: str,
+    workers: dict[str, Worker],
+    failed: dict[str, str],
+    scratch: str,
+    rounds: int,
+    clock: str,
 ) -> Row:
     """What is right, in turn."""
     inputs = inputs_of(workload)
@@ -64,7 +75,7 @@ def _row(
             right[name] = worker
         else:
             failed[name] = "wrong output"
-    seconds, idle = _in_turn(workload.label, right, rounds)
+    seconds, idle = _in_turn(workload.label, right, rounds, clock)
     return Row(workload.id, workload.label, seconds.pop(floor), seconds, failed, idle)
 
 
@@ -74,7 +85,9 @@ def deviation(found: Any, expected: Any) -> float:
     return error if np.isfinite(error) else np.inf
 
 
-def _in_turn(label: str, workers: dict[str, Worker], rounds: int) -> tuple[dict[str, Any], dict[str, float]]:
+def _in_turn(
+    label: str, workers: dict[str, Worker], rounds: int, clock: str
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Seconds round by round, and processor seconds used out of turn, by implementation."""
     seconds: dict[str, list[float]] = {name: [] for name in workers}
     idle = dict.fromkeys(workers, 0.0)
@@ -83,7 +96,7 @@ def _in_turn(label: str, workers: dict[str, Worker], rounds: int) -> tuple[dict[
         with progress(f"{label}: round {n + 1} of {rounds}"):
             shuffled.shuffle(order)  # or each would always find the caches as the same other left them
             for name in order:
-                answer = workers[name].ask()
+                answer = workers[name].ask(clock=clock)
                 seconds[name].append(answer["seconds"])
                 idle[name] += answer["idle"]
     return {name: tuple(taken) for name, taken in seconds.items()}, idle

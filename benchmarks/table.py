@@ -11,7 +11,7 @@ import numpy as np
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmark: written by benchmarks/forward.py -->\n", "<!-- end of the benchmark -->\n"
 
-LEFT_OUT = {
+COUNTED = {
     "dense": "the products over all positions, padded ones too, and all relative rows",
     "strict": "the products over all positions, padded ones too, without the projections of the relative embeddings, "
     "and with the relative rows that these lengths reach alone",
@@ -67,11 +67,12 @@ def markdown(rows: Sequence[Row], floor: str, labels: Mapping[str, str], missing
     return "\n".join(lines) + "\n"
 
 
-def sentence(machine: Mapping[str, str], rounds: int, kind: str) -> str:
+def sentence(machine: Mapping[str, str], rounds: int, kind: str, clock: str) -> str:
     """What the figures are, and of which machine."""
     described = ", ".join(f"{name} {value}" for name, value in machine.items())
+    times = "Times" if clock == "wall" else "Processor times"
     return (
-        f"Times of a float32 forward pass in multiples of the {kind} floor, {LEFT_OUT[kind]}, done with `@` in NumPy: "
+        f"{times} of a float32 forward pass in multiples of the {kind} floor, {COUNTED[kind]}, with `@` in NumPy: "
         f"medians over {rounds} rounds, quartiles in brackets. Measured with {described}."
     )
 
