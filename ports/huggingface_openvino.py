@@ -24,13 +24,18 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     """A function from token ids and padding mask, (B, T) each, to the last hidden state, (B, T, D)."""
     if dtype != "float32":
         raise ValueError(f"The dtype must be float32, in which OpenVINO computes on every CPU; got {dtype}.")
-    model = LastHiddenState(DebertaV2Model.from_pretrained(checkpoint_dir, dtype=torch.float32)).eval()
-    with torch.no_grad():
-        converted = openvino.convert_model(model, example_input=example())
-    compiled = openvino.compile_model(converted, "CPU", {hint.inference_precision: openvino.Type.f32})
+    precision = {hint.inference_precision: openvino.Type.f32}
+    compiled = openvino.compile_model(converted(checkpoint_dir), "CPU", precision)
 
     def run(inputs: dict[str, Any]) -> Any:
         ids, mask = (np.asarray(inputs[name], np.int64) for name in ("token_ids", "padding_mask"))
         return compiled({"input_ids": ids, "attention_mask": mask})[0]
 
     return run
+
+
+def converted(checkpoint_dir: str) -> Any:
+    """OpenVINO's model, not yet compiled."""
+    model = LastHiddenState(DebertaV2Model.from_pretrained(checkpoint_dir, dtype=torch.float32)).eval()
+    with torch.no_grad():
+        return openvino.convert_model(model, example_input=example())

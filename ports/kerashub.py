@@ -35,18 +35,8 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
 
     Its attribute ``layer`` takes ``x``, ``relative_embeddings`` and ``padding_mask``, and n, to that layer's output.
     """
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    import keras  # noqa: PLC0415 - reads its backend from the environment, once
-    import keras_hub  # noqa: PLC0415
-
-    if dtype == "float64" and keras.config.backend() == "jax":
-        import jax  # noqa: PLC0415
-
-        jax.config.update("jax_enable_x64", True)  # without it JAX computes in float32
-    entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
-    backbone = keras_hub.models.DebertaV3Backbone(**{size: entries[name] for size, name in SIZES.items()}, dtype=dtype)
-    tensors = load_file(Path(checkpoint_dir) / "model.safetensors")
-    fill(backbone, {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()})
+    backbone = built(checkpoint_dir, dtype)
+    import keras  # noqa: PLC0415 - once it has its backend
 
     def run(inputs: dict[str, Any]) -> Any:
         feed = {name: np.asarray(inputs[name], np.int32) for name in ("token_ids", "padding_mask")}
@@ -61,6 +51,23 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
 
     run.layer = layer  # type: ignore[attr-defined]
     return run
+
+
+def built(checkpoint_dir: str, dtype: str) -> Any:
+    """The backbone, with its weights."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras  # noqa: PLC0415 - reads its backend from the environment, once
+    import keras_hub  # noqa: PLC0415
+
+    if dtype == "float64" and keras.config.backend() == "jax":
+        import jax  # noqa: PLC0415
+
+        jax.config.update("jax_enable_x64", True)  # without it JAX computes in float32
+    entries = json.loads((Path(checkpoint_dir) / "config.json").read_text("utf-8"))
+    backbone = keras_hub.models.DebertaV3Backbone(**{size: entries[name] for size, name in SIZES.items()}, dtype=dtype)
+    tensors = load_file(Path(checkpoint_dir) / "model.safetensors")
+    fill(backbone, {name.removeprefix("deberta."): tensor for name, tensor in tensors.items()})
+    return backbone
 
 
 def fill(backbone: Any, tensors: dict[str, Any]) -> None:
