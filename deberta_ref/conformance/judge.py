@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from deberta_ref.conformance import noise
 from deberta_ref.conformance.answers import checked
 from deberta_ref.conformance.common import in_common
@@ -60,6 +62,7 @@ def judge(
     )
 
 
+@np.errstate(all="ignore")  # a port may be wrong by anything
 def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer."""
     passing = [cases[v.id] for v in verdicts if v.status == "pass"]
