@@ -163,8 +163,12 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
         found.append(f"{len(missing)} of the {len(needed)} cases that a verdict needs {was} not judged: {names}.")
     if unexplained := [v.id for v in verdicts if v.status == "skip" and not v.notes]:
         found.append(f"{', '.join(unexplained)} {'was' if len(unexplained) == 1 else 'were'} skipped without a reason.")
-    if unmet := sorted(set(xfail) - {v.id for v in verdicts if v.status == "xfail"}):
-        found.append(f"{', '.join(unmet)} {'is' if len(unmet) == 1 else 'are'} expected to fail, and did not.")
+    unjudged = set(xfail) - {v.id for v in judged}
+    unmet = set(xfail) - unjudged - {v.id for v in judged if v.status == "xfail"}
+    for expected, what in ((unmet, "did not"), (unjudged, "must be judged to do so")):
+        if expected:
+            is_ = "is" if len(expected) == 1 else "are"
+            found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
     return tuple(found)
 
 
