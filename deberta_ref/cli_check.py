@@ -33,6 +33,9 @@ says which of the two it is.
 """
 """What --help says below the options."""
 
+JUDGING = ("port", "exec", "outputs", "export", "xfail", "junit", "html", "timeout")
+"""Options that say which port is judged, and how that is reported."""
+
 TIMEOUT = 300.0
 """Seconds that a command has for one case, unless --timeout says otherwise."""
 
@@ -69,12 +72,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge the port, print and write the report; 0 if it conforms, 1 if not."""
+    must_say_something(options)
     everything = corpus()
     if options.list:
         list_cases(everything, options)
         return 0
     cases = chosen(everything, options)
     if options.export:
+        refuse_beside(options, "--export", "goes with --suite, --case and --full", [*JUDGING[:3], *JUDGING[4:], "json"])
         from deberta_ref.conformance.exported import export  # noqa: PLC0415 - needed here only
 
         export(cases, options.export)
@@ -82,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     xfail = expected_failures(options.xfail, everything)
     must_have_a_place(options.json, options.junit, options.html)
+    keep_places(options)
     from deberta_ref.conformance import judge  # noqa: PLC0415 - needed here only
     from deberta_ref.conformance.reports import as_json, html, junit, terminal  # noqa: PLC0415
 
@@ -107,10 +113,7 @@ def run(options: argparse.Namespace) -> int:
 
 def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> None:
     """Print the cases of the suites, or of the ids, that are asked for; with --json as JSON."""
-    aside = ("port", "exec", "outputs", "export", "xfail", "junit", "html", "timeout")
-    if given := [name for name in aside if getattr(options, "command_line" if name == "exec" else name) is not None]:
-        names = ", ".join("PORT" if name == "port" else f"--{name}" for name in given)
-        raise ValueError(f"--list judges nothing and goes with --suite, --case and --json; leave out {names}.")
+    refuse_beside(options, "--list", "goes with --suite, --case and --json", aside=JUDGING)
     must_have_a_place(options.json)
     options.full = True  # a list is short, and says of each case what it takes
     cases = chosen(everything, options)
@@ -129,11 +132,44 @@ def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> None:
             print(f"  {case.id:<{width}}  {case.manifest['exercises']}")
 
 
+def must_say_something(options: argparse.Namespace) -> None:
+    """ValueError where an option is empty, as a variable of a shell that is not set: it must not count as left out."""
+    for name in ("port", "exec", "outputs", "export", "xfail", "json", "junit", "html"):
+        if given(options, name) == "":
+            raise ValueError(f"{_option(name)} must not be empty; got ''. Is a variable in the command not set?")
+
+
+def refuse_beside(options: argparse.Namespace, flag: str, instead: str, aside: Sequence[str]) -> None:
+    """ValueError where an option is given that says nothing beside ``flag``."""
+    if idle := [_option(name) for name in aside if given(options, name) is not None]:
+        raise ValueError(f"{flag} judges nothing and {instead}; leave out {', '.join(idle)}.")
+
+
+def given(options: argparse.Namespace, name: str) -> Any:
+    """The value of an option by its name on the command line; None where it was left out."""
+    return getattr(options, "command_line" if name == "exec" else name)
+
+
+def _option(name: str) -> str:
+    return "PORT" if name == "port" else f"--{name}"
+
+
 def must_have_a_place(*paths: str | None) -> None:
-    """FileNotFoundError where a file is to be written into a directory that does not exist."""
+    """OSError where a file is to be written into a directory that does not exist, or is one itself."""
     for path in paths:
-        if path not in {None, "-"} and not Path(str(path)).resolve().parent.is_dir():
-            raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(str(path)).parent} does not.")
+        if path is None or path == "-":
+            continue
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"{path} must be a file to write; it is a directory: name a file in it.")
+        if not Path(path).resolve().parent.is_dir():
+            raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(path).parent} does not.")
+
+
+def keep_places(options: argparse.Namespace) -> None:
+    """Make the paths of the reports absolute: a port may change the current directory."""
+    for name in ("json", "junit", "html"):
+        if given(options, name) not in {None, "-"}:
+            setattr(options, name, str(Path(given(options, name)).absolute()))
 
 
 def write_json(document: Any, path: str | None) -> None:
@@ -165,7 +201,7 @@ def expected_failures(path: str | None, everything: Sequence[Case]) -> set[str]:
     """The ids in a file, one a line; what follows a # is a comment."""
     if path is None:
         return set()
-    lines = Path(path).read_text("utf-8").splitlines()
+    lines = Path(path).read_text("utf-8-sig").splitlines()
     found = {line.partition("#")[0].strip() for line in lines} - {""}
     if unknown := sorted(found - {case.id for case in everything}):
         raise ValueError(f"{path} must name golden cases, one a line; there is no {', '.join(unknown)}.")
@@ -176,18 +212,18 @@ def named_port(options: argparse.Namespace) -> Port:
     """The port that the options name."""
     from deberta_ref.conformance import ports  # noqa: PLC0415 - needed here only
 
-    given = [name for name in ("port", "command_line", "outputs") if getattr(options, name)]
-    if len(given) > 1:
+    named = [name for name in ("port", "exec", "outputs") if given(options, name) is not None]
+    if len(named) > 1:
         raise ValueError("Give one port: PORT, --exec or --outputs; got more than one.")
-    if options.timeout is not None and given != ["command_line"]:
+    if options.timeout is not None and named != ["exec"]:
         raise ValueError("--timeout is for --exec: leave it out, or give a command.")
-    if not given:
+    if not named:
         return ports.reference()
-    if given == ["port"]:
+    if named == ["port"]:
         return ports.callable_port(options.port)
-    if given == ["outputs"]:
+    if named == ["outputs"]:
         return ports.files_port(options.outputs)
-    return ports.command_port(options.command_line, timeout=options.timeout or TIMEOUT)
+    return ports.command_port(options.command_line, timeout=TIMEOUT if options.timeout is None else options.timeout)
 
 
 def invocation(options: argparse.Namespace) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put a file with ``content`` where ``path`` is; whatever was there stays until the new one is complete."""
+    """Put a file with ``content`` where ``path`` is; whatever was there stays until the new one is complete.
+
+    What is no file, as a pipe or /dev/null, is written to.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)
 

@@ -27,14 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add a test for every golden case, if a port is named."""
     name = config.getoption("--deberta-ref-port")
-    if name:
-        items.extend(_items(session, name, full=config.getoption("--deberta-ref-full")))
+    if name is not None:
+        added = list(_items(session, name, full=config.getoption("--deberta-ref-full")))
+        report = pytest.CollectReport("deberta-ref", "passed", None, result=[*added])
+        config.hook.pytest_collectreport(report=report)  # so that they are counted among what is collected
+        items.extend(added)
 
 
 def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest.Item]:
     from deberta_ref.conformance.corpus import corpus, ordinary  # noqa: PLC0415
     from deberta_ref.conformance.ports import callable_port  # noqa: PLC0415
 
+    if not name:
+        raise pytest.UsageError("--deberta-ref-port must not be empty; got ''. Is a variable in the command not set?")
     try:
         port = callable_port(name)
     except ValueError as error:

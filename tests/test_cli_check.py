@@ -165,6 +165,8 @@ def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_p
             "such as model/whole or model/holes; got 'model/hole'",
         ),
         (["--list", "a.py:load", "--exec", "x", "--html", "y"], "leave out PORT, --exec, --html"),
+        (["--export", "questions", "a.py:load", "--json", "x"], "leave out PORT, --json"),
+        (["--exec", "true {checkpoint} {inputs} {outputs}", "--timeout", "0"], "more than 0 seconds; got 0"),
         (["--list", "--json", "/nowhere/list.json"], "in a directory that exists"),
         (["--exec", "run {checkpoint}"], "{inputs}"),
         (["--json", "/nowhere/report.json"], "in a directory that exists"),
@@ -177,3 +179,40 @@ def test_an_unusable_request_is_refused_with_a_sentence(capsys, arguments, sente
     captured = capsys.readouterr()
     assert sentence in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "option", ["port", "--exec", "--outputs", "--export", "--xfail", "--json", "--junit", "--html"]
+)
+def test_an_empty_option_is_refused_and_the_reference_is_not_judged_in_its_place(capsys, option):
+    assert check(*([] if option == "port" else [option]), "") == 2
+    said = capsys.readouterr()
+    assert f"{'PORT' if option == 'port' else option} must not be empty" in said.err
+    assert not said.out
+
+
+def test_a_report_that_cannot_be_a_file_is_refused_before_anything_is_judged(capsys, tmp_path):
+    assert check("--json", tmp_path) == 2
+    said = capsys.readouterr()
+    assert f"{tmp_path} must be a file to write; it is a directory" in said.err
+    assert not said.out
+
+
+def test_a_report_is_written_to_where_it_was_asked_for_though_the_port_goes_elsewhere(monkeypatch, tmp_path):
+    there, gone = tmp_path / "there", tmp_path / "gone"
+    there.mkdir()
+    (tmp_path / "moves.py").write_text(
+        PORT.replace("WRONG", "False")
+        + f"\nimport os\nright = load\ndef load(directory):\n    os.makedirs({str(gone)!r}, exist_ok=True)\n"
+        f"    os.chdir({str(gone)!r})\n    os.rmdir({str(gone)!r})\n    return right(directory)\n"
+    )
+    monkeypatch.chdir(there)
+    arguments = ("--case", "model/whole", "--json", "report.json", "--junit", "report.xml", "--html", "report.html")
+    assert check("../moves.py:load", *arguments) == 1
+    assert sorted(path.name for path in there.iterdir()) == ["report.html", "report.json", "report.xml"]
+
+
+def test_expected_failures_may_be_written_by_an_editor_of_windows(capsys, port, tmp_path):
+    (tmp_path / "xfail.txt").write_bytes(b"\xef\xbb\xbfmodel/whole\r\n# a comment\r\n")
+    check(port("wrong"), "--case", "model/whole", "--xfail", tmp_path / "xfail.txt")
+    assert "xfail    model/whole" in capsys.readouterr().out

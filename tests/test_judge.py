@@ -136,6 +136,8 @@ def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
     assert report(breaking, xfail={"model/longest"}).conforms
     unmet = report(breaking, xfail={"model/longest", "model/whole"})
     assert unmet.reasons == ("model/whole is expected to fail, and did not.",)
+    unasked = report(breaking, xfail={"model/longest", "long/small"})
+    assert unasked.reasons == ("long/small is expected to fail, and must be judged to do so.",)
 
 
 def test_more_tokens_than_the_longest_may_be_refused():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_answers import preset_case
 
 from deberta_ref import Params, from_preset, trace
 from deberta_ref.conformance.answers import checked
+from deberta_ref.conformance.judge import judge
 from deberta_ref.conformance.ports import NotOffered, callable_port, reference
 from deberta_ref.conformance.questions import Checkpoints
 from deberta_ref.conformance.verdict import LIMIT
@@ -244,6 +246,59 @@ def test_load_that_raises_or_exits_is_an_error_of_the_case(written):
     assert "it raised SystemExit: 3, at " in refusal(port)
     port = callable_port(f"{written('def load(): pass')}:load")
     assert refusal(port).endswith("load() takes 0 positional arguments but 1 was given.")
+
+
+class PanicError(BaseException):
+    """As what is thrown out of Rust: no Exception."""
+
+
+class UnspeakableError(Exception):
+    """One whose own words fail."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+class Late(Mapping):
+    """A mapping that computes what it holds when it is asked."""
+
+    def __getitem__(self, name):
+        raise RuntimeError("too late")
+
+    def __iter__(self):
+        return iter(["output"])
+
+    def __len__(self):
+        return 1
+
+
+def test_whatever_is_raised_is_an_error_of_the_case(written):
+    def run(_inputs):
+        raise PanicError("index out of bounds")
+
+    assert "run must answer model/holes; it raised PanicError: index out of bounds" in refusal(
+        callable_port(lambda _directory: run)
+    )
+
+    def speechless(_inputs):
+        raise UnspeakableError
+
+    assert "it raised UnspeakableError, at " in refusal(callable_port(lambda _directory: speechless))
+    assert "it raised RuntimeError: too late" in refusal(callable_port(lambda _directory: lambda _inputs: Late()))
+    path = written("class Panic(BaseException): pass\nraise Panic('no driver')")
+    assert "it raised Panic: no driver" in unusable(lambda: callable_port(f"{path}:load"))
+
+
+def test_numpy_handles_errors_as_before_whatever_the_port_does():
+    def run(inputs):
+        np.seterr(all="raise")
+        return np.full((*inputs["token_ids"].shape, 24), 1e200)
+
+    before = np.geterr()
+    port = callable_port(lambda _directory: run)
+    verdicts = judge(port, [HOLES], needed=()).verdicts
+    assert [v.status for v in verdicts] == ["fail"]
+    assert np.geterr() == before
 
 
 def test_load_must_return_a_function():

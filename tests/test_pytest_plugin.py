@@ -57,6 +57,19 @@ def test_a_port_that_is_not_there_is_a_usage_error(tmp_path):
     done = run_pytest(tmp_path, "--deberta-ref-port", "nowhere.py:load")
     assert done.returncode == 4
     assert "nowhere.py" in done.stderr
+    done = run_pytest(tmp_path, "--deberta-ref-port", "")
+    assert done.returncode == 4
+    assert "must not be empty" in done.stderr
+
+
+def test_cases_are_counted_among_what_is_collected_and_chosen_by_name(tmp_path):
+    (tmp_path / "my_port.py").write_text(PORT.replace("MODEL", "deberta_ref.model"))
+    done = run_pytest(
+        tmp_path, "--deberta-ref-port", "my_port.py:load", "--collect-only", "-q", "-k", "holes and model"
+    )
+    cases = sum(case.suite != "presets" for case in corpus())
+    assert done.stdout.splitlines()[0] == "::deberta-ref::model/holes"
+    assert f"1/{cases} tests collected ({cases - 1} deselected)" in done.stdout
 
 
 def test_without_the_option_nothing_is_added(tmp_path):

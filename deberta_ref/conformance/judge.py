@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from deberta_ref.conformance import noise
 from deberta_ref.conformance.answers import checked
 from deberta_ref.conformance.common import in_common
@@ -60,6 +62,7 @@ def judge(
     )
 
 
+@np.errstate(all="ignore")  # a port may be wrong by anything
 def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer."""
     passing = [cases[v.id] for v in verdicts if v.status == "pass"]
@@ -160,8 +163,12 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
         found.append(f"{len(missing)} of the {len(needed)} cases that a verdict needs {was} not judged: {names}.")
     if unexplained := [v.id for v in verdicts if v.status == "skip" and not v.notes]:
         found.append(f"{', '.join(unexplained)} {'was' if len(unexplained) == 1 else 'were'} skipped without a reason.")
-    if unmet := sorted(set(xfail) - {v.id for v in verdicts if v.status == "xfail"}):
-        found.append(f"{', '.join(unmet)} {'is' if len(unmet) == 1 else 'are'} expected to fail, and did not.")
+    unjudged = set(xfail) - {v.id for v in judged}
+    unmet = set(xfail) - unjudged - {v.id for v in judged if v.status == "xfail"}
+    for expected, what in ((unmet, "did not"), (unjudged, "must be judged to do so")):
+        if expected:
+            is_ = "is" if len(expected) == 1 else "are"
+            found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
     return tuple(found)
 
 

@@ -90,6 +90,7 @@ def valid(axes: str, mask: Any) -> Any:
     return slice(None)
 
 
+@np.errstate(over="ignore")  # an error whose square overflows is infinitely large
 def size_of(error: Any) -> Size:
     """The root mean square and the maximum of an error; infinite where it is not a number."""
     if not error.size:

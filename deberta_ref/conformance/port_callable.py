@@ -15,6 +15,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deberta_ref.conformance.corpus import Case
 from deberta_ref.conformance.port import NotOffered, Port, PortError
 from deberta_ref.conformance.questions import Checkpoints, handed, is_small, texts
@@ -80,7 +82,7 @@ class _Callable:
                 return found
         run = self._run(case)
         with self._asked(case, "run"):
-            found = run(handed(case.inputs))
+            found = _held(run(handed(case.inputs)))
         return _named(found, "output")
 
     def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,7 +99,7 @@ class _Callable:
                 f"run has no {attribute}: set run.{attribute} = {attribute}{signature} to be judged by it."
             )
         with self._asked(case, f"run.{attribute}"):
-            found = function(*arguments)
+            found = _held(function(*arguments))
         if found is NotImplemented:
             raise NotOffered(f"run.{attribute} returned NotImplemented for {case.id}.")
         return found
@@ -122,9 +124,11 @@ class _Callable:
     def _asked(self, case: Case, what: str) -> Iterator[None]:
         """Turn what the port's code raises into PortError, and keep what it prints from standard output."""
         try:
-            with stdout_to_stderr():
+            with stdout_to_stderr(), np.errstate():  # a port may change NumPy's, and what judges it must not
                 yield
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a panic in Rust, or a test runner's fail(), is no Exception
             long = ""
             if case.allow_long:
                 long = " T exceeds max_sequence_length here, and REL-LONG says what to do then."
@@ -138,9 +142,11 @@ def _imported(source: str, file: Path | None) -> Any:
         sys.path.insert(0, directory)  # where it finds what is beside it
     importlib.invalidate_caches()
     try:
-        with stdout_to_stderr():
+        with stdout_to_stderr(), np.errstate():
             return _executed(file) if file else importlib.import_module(source)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, or a panic in Rust
         raise ValueError(f"{source} must be a module that can be imported; it raised {_said(error, file)}.") from error
 
 
@@ -178,7 +184,10 @@ def _file(load: Any) -> Path | None:
 
 def _said(error: BaseException, file: Path | None) -> str:
     """The type and the message of an exception, and the innermost place in the port's own file that it came through."""
-    words = " ".join(str(error).split())
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - its own code says what it is
+        words = ""
     message = (f"{type(error).__name__}: {words:.400}" if words else type(error).__name__).rstrip(".")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()]
@@ -186,6 +195,11 @@ def _said(error: BaseException, file: Path | None) -> str:
     if Path(last.filename) in {Path(__file__), Path(str(importlib.__file__))}:  # it never got into the port's code
         return message
     return f"{message}, at {last.filename}:{last.lineno}"
+
+
+def _held(found: Any) -> Any:
+    """What was returned; of a mapping every value, since it may compute them, and fail, when it is asked."""
+    return {name: found[name] for name in found} if isinstance(found, Mapping) else found
 
 
 def _named(found: Any, name: str) -> Mapping[str, Any]:
