@@ -44,7 +44,10 @@ def is_constant(array: Any) -> bool:
         if array.flags.writeable:
             return False
         array = array.base
-    return array is None or memoryview(array).readonly
+    try:
+        return array is None or memoryview(array).readonly
+    except TypeError:  # of another library, which does not say
+        return False
 
 
 def constant(array: Array) -> Array:

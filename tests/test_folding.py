@@ -56,6 +56,22 @@ def test_an_operation_of_anything_that_can_be_written_to_is_computed_each_time(w
     assert len(calls) == 2
 
 
+class Tensor:
+    """An array of another library, which NumPy may only read."""
+
+    def __init__(self, array):
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, True)}
+
+
+def test_what_belongs_to_another_library_or_to_bytes():
+    tensor = np.asarray(Tensor(np.ones(3)))
+    assert not tensor.flags.writeable
+    assert not is_constant(tensor)
+    assert is_constant(np.frombuffer(b"12345678"))
+    assert not is_constant(np.frombuffer(bytearray(b"12345678")))
+
+
 def test_what_is_kept_goes_with_the_parameters():
     double, _ = counted()
     x, p = operands()
