@@ -1,9 +1,11 @@
 """Constant folding: what depends on parameters alone is computed once. Behind ``linear`` and ``layer_norm`` of ops.py.
 
-The relative embeddings are normalised, and projected in every layer, whatever the tokens are. Of operands that nobody
-can change any more an operation gives the same result each time, so it is kept as long as the parameters are there, and
-cannot be changed either. Arrays that somebody may still write to, as those that were handed to ``Params.from_arrays``,
-are never folded: what they hold at a call is what counts.
+The relative embeddings are normalised, and projected in every layer, whatever the tokens are. Where the parameters are
+arrays that this package made or mapped itself, and gave to nobody but to be read, an operation gives the same result
+each time, so it is kept as long as they are there. Arrays of somebody else, as those handed to ``Params.from_arrays``,
+are never folded, since no flag tells who else may write to their memory: what they hold at a call is what counts.
+
+A mapped file that is overwritten in place, while parameters are open on it, must be opened again.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
 from deberta_ref.precision import Array
 
 Parameters = TypeVar("Parameters")
+
+_OURS: WeakValueDictionary[int, Array] = WeakValueDictionary()
+"""The arrays that nobody writes to, by their identity: each owns its memory, or maps a file."""
 
 
 def folded(operation: Callable[[Array, Parameters], Array]) -> Callable[[Array, Parameters], Array]:
@@ -30,30 +35,27 @@ def folded(operation: Callable[[Array, Parameters], Array]) -> Callable[[Array, 
             return operation(x, p)
         known, result = kept.get(p, (None, x))
         if known is not x:
-            result = operation(x, p)
-            result.flags.writeable = False
+            result = constant(operation(x, p))
             kept[p] = x, result
         return result
 
     return once
 
 
-def is_constant(array: Any) -> bool:
-    """Whether nobody can write to the memory of an array: neither through it nor through one that it is a view of."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
-            return False
-        array = array.base
-    try:
-        return array is None or memoryview(array).readonly
-    except TypeError:  # of another library, which does not say
-        return False
-
-
 def constant(array: Array) -> Array:
-    """The same array, closed to writing, and whatever it is a view of: for one that its maker alone has."""
-    part: Any = array
-    while isinstance(part, np.ndarray):
-        part.flags.writeable = False
+    """The same array, closed to writing for good, with whatever it is a view of: for one that its maker alone has."""
+    part = array
+    part.flags.writeable = False
+    while isinstance(part.base, np.ndarray):
         part = part.base
+        part.flags.writeable = False
+    _OURS[id(part)] = part
     return array
+
+
+def is_constant(array: Array) -> bool:
+    """Whether an array, or what it is a view of, was closed by ``constant``, and still is."""
+    part = array
+    while isinstance(part.base, np.ndarray):
+        part = part.base
+    return _OURS.get(id(part)) is part and not part.flags.writeable

@@ -64,6 +64,8 @@ class Batch:
         So what is computed on the way takes no more memory for a large batch than for a small one.
         """
         ends = self.mask.sum(axis=1).cumsum()
+        if not len(self.mask):
+            yield slice(0), self
         first, start = 0, 0
         while first < len(self.mask):
             last = max(first + 1, int(np.searchsorted(ends, start + AT_ONCE, "right")))

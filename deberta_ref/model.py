@@ -82,7 +82,7 @@ def encoder_layer(
     tap("attention.relative_query", relative_query)  # (H, R, d)   ATT-SHARED
     tap("attention.relative_key", relative_key)
 
-    context = np.zeros_like(query)  # (H, N + 1, d)   PAD-OUTPUT: a padded token hears nobody
+    context = np.zeros_like(query)  # (H, N + 1, d), in memory (N + 1, D)   PAD-OUTPUT: a padded token hears nobody
     for tokens, row in sequences:  # PAD-ABSENT: and nobody hears it
         for h in few_at_a_time(config.num_heads, row.size):
             operands = query[h, tokens], key[h, tokens], value[h, tokens], relative_query[h], relative_key[h]

@@ -54,8 +54,8 @@ def linear(x: Array, p: Linear) -> Array:
 @folded
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
-    scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
         largest = np.maximum(x.max(axis=-1, keepdims=True), -x.min(axis=-1, keepdims=True))
         exponent = np.maximum(np.frexp(largest)[1] - SAFE, 0)
         if exponent.any():

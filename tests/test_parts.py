@@ -28,7 +28,7 @@ def inputs_of(lengths, T=300):
         ([300] * 4, [3, 1]),
         ([256] * 8, [4, 4]),
         ([0] * 5 + [300] * 3 + [0] + [125], [9, 1]),
-        ([], []),
+        ([], [0]),
         ([0], [1]),
     ],
 )
@@ -63,6 +63,9 @@ def test_an_example_gives_the_same_in_whatever_part_it_is():
 
 def test_an_empty_batch_gives_an_empty_result():
     assert forward(PARAMS, inputs_of([])).shape == (0, 300, 16)
+    taps, one = trace(PARAMS, inputs_of([])), trace(PARAMS, inputs_of([300]))
+    for name in ("relative_row", "relative_embeddings", "layers.1.attention.relative_key"):
+        assert (taps[name] == one[name]).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -20,6 +20,7 @@ from deberta_ref.checkpoints import architecture, safetensors_map, torch_pickle
 from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.config import Config
 from deberta_ref.files import replace, replacing
+from deberta_ref.folding import constant
 from deberta_ref.params import Params, misfits, shapes
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -143,7 +144,7 @@ def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, a
         refuse_nonfinite(found, where)
     if leftovers:
         logger.info("%s: left out, as they are not the encoder's: %s", where, ", ".join(sorted(leftovers)))
-    return Params.from_arrays(config, {name: found[tensor_name(name)] for name in shapes(config)})
+    return Params.from_arrays(config, {name: constant(found[tensor_name(name)]) for name in shapes(config)})
 
 
 def _prefix(tensors: Iterable[str], where: object) -> str:
