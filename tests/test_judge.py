@@ -186,3 +186,58 @@ UNKNOWN = {
 def test_a_mistake_that_is_not_on_the_list_is_rejected_as_well(name):
     port = Port(judge.noise.exchanged(**UNKNOWN[name]))
     assert any(judge.verdict_on(port, case).status == "fail" for case in MODELS)
+
+
+class NarrowIds(Port):
+    """A port that casts the token ids to a type; ``fit`` makes ids again of what is none."""
+
+    def __init__(self, dtype, fit=None):
+        super().__init__()
+        self.dtype, self.fit = dtype, fit
+
+    def answer(self, case):
+        V = case.config.vocabulary_size
+        with np.errstate(invalid="ignore", over="ignore"):  # float16 makes infinity of ids from 65520 on
+            narrow = case.inputs["token_ids"].astype(self.dtype)
+            ids = (narrow.astype(np.float64).clip(-V, V - 1) % V if self.fit else narrow).astype(np.int64)
+        other = corpus.Case(case.directory, case.manifest)
+        vars(other)["inputs"] = {**case.inputs, "token_ids": ids}  # instead of reading the file
+        try:
+            return super().answer(other)
+        except ValueError as error:
+            raise PortError(str(error)) from error
+
+
+class Zeros(Port):
+    """A port that returns zeros from the text ``first`` on, in models of a head size in ``sizes``."""
+
+    def __init__(self, first=0, sizes=range(1000)):
+        super().__init__()
+        self.first, self.sizes = first, sizes
+
+    def answer(self, case):
+        output = super().answer(case)["output"]
+        if case.config.head_dim in self.sizes:
+            output[self.first :] = 0
+        return {"output": output}
+
+
+# What one ordinary case alone asks for: without it these ports would conform.
+SELDOM = {
+    "ids in int16": (NarrowIds(np.int16), "large-ids"),
+    "ids in int16, negative ones from the end": (NarrowIds(np.int16, fit=True), "large-ids"),
+    "ids in uint16": (NarrowIds(np.uint16), "large-ids"),
+    "ids in float16": (NarrowIds(np.float16), "large-ids"),
+    "ids in float16, infinite ones clipped": (NarrowIds(np.float16, fit=True), "large-ids"),
+    "zeros from the fourth text on": (Zeros(first=3), "many-texts"),
+    "zeros where the head size is 64": (Zeros(sizes={64}), "head-size-64"),
+}
+
+
+@clause("JUDGE-CONFORMS", "IN-IDS")
+@pytest.mark.parametrize("name", SELDOM)
+def test_a_mistake_in_what_only_one_case_asks_for_is_rejected(name):
+    port, needed = SELDOM[name]
+    found = report(port)
+    assert not found.conforms
+    assert [verdict.id for verdict in found.verdicts if not verdict.passes] == [f"model/{needed}"]
