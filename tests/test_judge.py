@@ -140,6 +140,18 @@ def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
     assert unasked.reasons == ("long/small is expected to fail, and must be judged to do so.",)
 
 
+@clause("JUDGE-CONFORMS")
+def test_a_port_of_which_every_model_is_expected_to_fail_does_not_conform():
+    breaking = Port(breaks={case.id for case in MODELS})
+    found = report(breaking, xfail={case.id for case in MODELS})
+    assert not found.conforms
+    assert not found.undecided
+    assert found.reasons == (f"None of the {len(MODELS)} cases that a verdict needs passes: one at least must.",)
+    one = report(breaking, [*MODELS, CASES["ops/gelu"]], xfail={case.id for case in MODELS})
+    assert one.reasons == found.reasons  # what passes elsewhere is no model
+    assert report(Port(breaks=breaking.breaks - {"model/whole"}), xfail=breaking.breaks - {"model/whole"}).conforms
+
+
 def test_more_tokens_than_the_longest_may_be_refused():
     found = report(Port(breaks={"long/small", "long/published"}), [*MODELS, CASES["long/small"]])
     assert found.conforms

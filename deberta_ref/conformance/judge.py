@@ -169,6 +169,8 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
         if expected:
             is_ = "is" if len(expected) == 1 else "are"
             found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
+    if needed and not found and not any(v.status == "pass" and v.id in needed for v in verdicts):
+        found.append(f"None of the {len(needed)} cases that a verdict needs passes: one at least must.")
     return tuple(found)
 
 
