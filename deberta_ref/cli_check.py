@@ -86,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(cases)} cases are in {options.export}; its README.md says how to answer them.")
         return 0
     xfail = expected_failures(options.xfail, everything)
+    must_differ(options)
     must_have_a_place(options.json, options.junit, options.html)
     keep_places(options)
     from deberta_ref.conformance import judge  # noqa: PLC0415 - needed here only
@@ -152,6 +153,21 @@ def given(options: argparse.Namespace, name: str) -> Any:
 
 def _option(name: str) -> str:
     return "PORT" if name == "port" else f"--{name}"
+
+
+def must_differ(options: argparse.Namespace) -> None:
+    """ValueError where two reports would go to one file, or one that is no JSON to standard output."""
+    seen: dict[Path, str] = {}
+    for name in ("json", "junit", "html"):
+        path = given(options, name)
+        if path == "-" and name != "json":
+            raise ValueError(f"--{name} must be a file; got -: only --json writes to standard output.")
+        if path is None or path == "-":
+            continue
+        place = Path(path).resolve()
+        if place in seen and (place.is_file() or not place.exists()):
+            raise ValueError(f"--{seen[place]} and --{name} must be different files; got {path} for both.")
+        seen[place] = name
 
 
 def must_have_a_place(*paths: str | None) -> None:
