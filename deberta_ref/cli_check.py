@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -171,7 +172,7 @@ def must_differ(options: argparse.Namespace) -> None:
 
 
 def must_have_a_place(*paths: str | None) -> None:
-    """OSError where a file is to be written into a directory that does not exist, or is one itself."""
+    """OSError where a file is to be written into a directory that is not there, or not writable, or is one itself."""
     for path in paths:
         if path is None or path == "-":
             continue
@@ -179,6 +180,9 @@ def must_have_a_place(*paths: str | None) -> None:
             raise IsADirectoryError(f"{path} must be a file to write; it is a directory: name a file in it.")
         if not Path(path).resolve().parent.is_dir():
             raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(path).parent} does not.")
+        written = Path(path).is_file() or not Path(path).exists()  # a pipe or a device needs nothing beside it
+        if written and not os.access(Path(path).resolve().parent, os.W_OK):
+            raise PermissionError(f"{path} must be in a directory that can be written to; {Path(path).parent} cannot.")
 
 
 def keep_places(options: argparse.Namespace) -> None:

@@ -207,6 +207,16 @@ def test_a_report_that_cannot_be_a_file_is_refused_before_anything_is_judged(cap
     assert not said.out
 
 
+@pytest.mark.parametrize("option", ["--json", "--junit", "--html"])
+def test_a_report_in_a_directory_that_cannot_be_written_to_is_refused_before_anything_is_judged(
+    capsys, monkeypatch, tmp_path, option
+):
+    monkeypatch.setattr("deberta_ref.conformance.judge.judge", None)  # nothing is judged
+    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path.resolve(), os.W_OK))  # root may write
+    assert check(option, tmp_path / "report") == 2
+    assert f"must be in a directory that can be written to; {tmp_path} cannot." in capsys.readouterr().err
+
+
 def test_a_report_is_written_to_where_it_was_asked_for_though_the_port_goes_elsewhere(monkeypatch, tmp_path):
     there, gone = tmp_path / "there", tmp_path / "gone"
     there.mkdir()
