@@ -11,9 +11,12 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +37,42 @@ from deberta_ref.taps import trace
 AT_A_TIME = 8
 """Examples in one forward pass: enough for large matrix products, few enough for the progress to move."""
 
+ENDING = ("SIGTERM", "SIGHUP")
+"""Signals that end a command as Ctrl-C does; Windows has no SIGHUP."""
+
 Inputs = dict[str, Any]
 Result = TypeVar("Result")
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal that ends the command came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """Raise _Ended where one of these signals comes, so that what was begun is cleared away.
+
+    One that is ignored, as under nohup, stays ignored, and one that somebody else handles is theirs.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        raise _Ended(number)
+
+    known = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    ours = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():  # others must not set any
+        ours = []
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("deberta_ref").setLevel(logging.INFO)  # what of a checkpoint is left out
     try:
-        code: int = options.command(options) or 0
+        with _ending_tidily():
+            code: int = options.command(options) or 0
         if sys.stdout:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough
@@ -59,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         print(f"deberta-ref {options.name}: there is not enough memory: {error}. Try shorter texts.", file=sys.stderr)
         return 2
+    except _Ended as ended:
+        return 128 + ended.number  # as the shell says it
     except KeyboardInterrupt:
-        return 130  # as the shell says it
+        return 128 + signal.SIGINT
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(cases)} cases are in {options.export}; its README.md says how to answer them.")
         return 0
     xfail = expected_failures(options.xfail, everything)
+    must_differ(options)
     must_have_a_place(options.json, options.junit, options.html)
     keep_places(options)
     from deberta_ref.conformance import judge  # noqa: PLC0415 - needed here only
@@ -154,8 +156,23 @@ def _option(name: str) -> str:
     return "PORT" if name == "port" else f"--{name}"
 
 
+def must_differ(options: argparse.Namespace) -> None:
+    """ValueError where two reports would go to one file, or one that is no JSON to standard output."""
+    seen: dict[Path, str] = {}
+    for name in ("json", "junit", "html"):
+        path = given(options, name)
+        if path == "-" and name != "json":
+            raise ValueError(f"--{name} must be a file; got -: only --json writes to standard output.")
+        if path is None or path == "-":
+            continue
+        place = Path(path).resolve()
+        if place in seen and (place.is_file() or not place.exists()):
+            raise ValueError(f"--{seen[place]} and --{name} must be different files; got {path} for both.")
+        seen[place] = name
+
+
 def must_have_a_place(*paths: str | None) -> None:
-    """OSError where a file is to be written into a directory that does not exist, or is one itself."""
+    """OSError where a file is to be written into a directory that is not there, or not writable, or is one itself."""
     for path in paths:
         if path is None or path == "-":
             continue
@@ -163,6 +180,9 @@ def must_have_a_place(*paths: str | None) -> None:
             raise IsADirectoryError(f"{path} must be a file to write; it is a directory: name a file in it.")
         if not Path(path).resolve().parent.is_dir():
             raise FileNotFoundError(f"{path} must be in a directory that exists; {Path(path).parent} does not.")
+        written = Path(path).is_file() or not Path(path).exists()  # a pipe or a device needs nothing beside it
+        if written and not os.access(Path(path).resolve().parent, os.W_OK):
+            raise PermissionError(f"{path} must be in a directory that can be written to; {Path(path).parent} cannot.")
 
 
 def keep_places(options: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from deberta_ref.conformance.answers import checked
 from deberta_ref.conformance.corpus import Case, corpus
 from deberta_ref.conformance.verdict import LIMIT
@@ -34,16 +36,25 @@ def assert_conforms(actual: Any, case: Case | str, tap: str = "output") -> None:
 
     ``actual`` is an array, of the tap's shape, in float16, bfloat16, float32 or float64; ``case`` a golden case or its
     id. Padded positions do not count. Raises AssertionError with one sentence, ValueError where the case does not hold
-    the tap.
+    the tap, TypeError where it is no case.
     """
     __tracebackhide__ = True
     case = golden_case(case) if isinstance(case, str) else case
+    if not isinstance(case, Case):
+        raise TypeError(
+            f"case must be a golden case, or its id, such as model/whole; got {type(case).__name__}: golden_case(id) "
+            f"gives one."
+        )
     if tap not in case.expected:
         raise ValueError(f"tap must be one that {case.id} holds, {', '.join(case.order)}; got {tap!r}.")
     answer = checked(case, {tap: actual}, required=(tap,))
     if answer.faults:
         raise AssertionError(f"{case.id}: {' '.join(answer.faults)}")
     score = case.scores(answer.values)[tap]
+    if not score <= LIMIT and answer.values[tap].dtype.kind in "iu":
+        found, right = answer.values[tap], case.expected[tap]
+        differ = f"; {np.count_nonzero(found != right)} of {right.size} differ" if found.shape == right.shape else ""
+        raise AssertionError(f"{case.id}: {tap} must be equal to what is expected, as integers are{differ}.")
     if not score <= LIMIT:
         size = case.errors(answer.values)[tap]
         raise AssertionError(

@@ -80,6 +80,9 @@ def test_an_unknown_name_is_a_fault_that_names_the_nearest_known():
     assert only_fault({"output": OUTPUT, "layers.0.attn.c2p": OUTPUT}) == (
         "layers.0.attn.c2p is unknown; layers.0.attention.c2p is the nearest that is known: rename it, or leave it out."
     )
+    assert "last_hidden_state is unknown; it is called output here: rename it output." in faults_of(
+        {"last_hidden_state": OUTPUT}
+    )
     assert "known are embeddings, relative_embeddings" in only_fault({"output": OUTPUT, "???": OUTPUT})
     assert "known are embeddings" in only_fault({"output": OUTPUT, 7: OUTPUT})
     assert "known are result" in only_fault({"result": np.zeros(641), "q": 1}, CASES["ops/gelu"])

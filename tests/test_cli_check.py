@@ -1,6 +1,12 @@
 """The command ``check``: what it judges, prints and writes, and its exit codes."""
 
 import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -168,6 +174,9 @@ def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_p
         (["--export", "questions", "a.py:load", "--json", "x"], "leave out PORT, --json"),
         (["--exec", "true {checkpoint} {inputs} {outputs}", "--timeout", "0"], "more than 0 seconds; got 0"),
         (["--list", "--json", "/nowhere/list.json"], "in a directory that exists"),
+        (["--json", "report", "--junit", "./report"], "--json and --junit must be different files; got ./report"),
+        (["--junit", "-"], "--junit must be a file; got -"),
+        (["--html", "-"], "--html must be a file; got -"),
         (["--exec", "run {checkpoint}"], "{inputs}"),
         (["--json", "/nowhere/report.json"], "in a directory that exists"),
         (["--outputs", "/nowhere"], "/nowhere"),
@@ -198,6 +207,16 @@ def test_a_report_that_cannot_be_a_file_is_refused_before_anything_is_judged(cap
     assert not said.out
 
 
+@pytest.mark.parametrize("option", ["--json", "--junit", "--html"])
+def test_a_report_in_a_directory_that_cannot_be_written_to_is_refused_before_anything_is_judged(
+    capsys, monkeypatch, tmp_path, option
+):
+    monkeypatch.setattr("deberta_ref.conformance.judge.judge", None)  # nothing is judged
+    monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path.resolve(), os.W_OK))  # root may write
+    assert check(option, tmp_path / "report") == 2
+    assert f"must be in a directory that can be written to; {tmp_path} cannot." in capsys.readouterr().err
+
+
 def test_a_report_is_written_to_where_it_was_asked_for_though_the_port_goes_elsewhere(monkeypatch, tmp_path):
     there, gone = tmp_path / "there", tmp_path / "gone"
     there.mkdir()
@@ -216,3 +235,54 @@ def test_expected_failures_may_be_written_by_an_editor_of_windows(capsys, port, 
     (tmp_path / "xfail.txt").write_bytes(b"\xef\xbb\xbfmodel/whole\r\n# a comment\r\n")
     check(port("wrong"), "--case", "model/whole", "--xfail", tmp_path / "xfail.txt")
     assert "xfail    model/whole" in capsys.readouterr().out
+
+
+SLOW_PORT = """
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[0] + ".begun").write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+SLOW_RUN = """
+import os, pathlib, time
+def load(checkpoint_dir):
+    pathlib.Path(__file__ + ".begun").write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+def begun(path):
+    """Wait until a port has begun; the process that it runs in."""
+    end = time.monotonic() + 30
+    while not (path.exists() and path.read_text()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("source", [SLOW_PORT, SLOW_RUN], ids=["exec", "function"])
+def test_a_signal_that_ends_it_leaves_no_directory_and_no_child(tmp_path, name, source):
+    port = tmp_path / "slow.py"
+    port.write_text(source)
+    (tmp_path / "tmp").mkdir()
+    command = shlex.join([sys.executable, str(port), "{checkpoint}", "{inputs}", "{outputs}"])
+    asked = ["--exec", command] if source is SLOW_PORT else [f"{port}:load"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    judging = subprocess.Popen(
+        [sys.executable, "-m", "deberta_ref.cli", "check", *asked],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process = begun(tmp_path / "slow.py.begun")
+    assert list((tmp_path / "tmp").glob("deberta-ref-*"))
+    judging.send_signal(signal.Signals[name])
+    _, said = judging.communicate(timeout=30)
+    assert judging.returncode == 128 + signal.Signals[name]
+    assert "Traceback" not in said
+    assert not list((tmp_path / "tmp").glob("deberta-ref-*"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

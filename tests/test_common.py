@@ -60,7 +60,9 @@ SENTENCES = {
         "Only examples in which a valid token has the id 0 are wrong.",
         "Only cases in which a valid token has the id 0 fail.",
     ],
-    "epsilon-1e-12": ["Only cases with an embedding whose variance is below 0.0227 fail."],
+    "epsilon-1e-12": [
+        "Of models with 8 features or more, only cases with an embedding whose variance is below 0.0227 fail."
+    ],
     "softmax-unshifted": ["Only cases with scores beyond ±20.4 fail."],
     "heads-interleaved": ["Of models with 8 features or more, only models with several heads fail.", ALONE],
     "probs-of-the-next-head": [
@@ -105,10 +107,10 @@ def apart(case):
         ("row-wraps", lambda case: case.inputs["token_ids"].shape[1] > case.config.max_sequence_length),
         ("holes-collapse", holes),
         ("id-0-is-padding", id_0),
-        ("padding-heard", lambda case: padded(case) and case.config.hidden_dim >= 8),
+        ("padding-heard", lambda case: padded(case) and case.config.hidden_dim > 2),
         ("first-layer-repeated", lambda case: case.config.num_layers > 1),
-        ("heads-interleaved", lambda case: case.config.num_heads > 1 and case.config.hidden_dim >= 8),
-        ("p2c-index-flipped", lambda case: case.inputs["token_ids"].shape[1] > 1 and case.config.hidden_dim >= 8),
+        ("heads-interleaved", lambda case: case.config.num_heads > 1 and case.config.hidden_dim > 2),
+        ("p2c-index-flipped", lambda case: case.inputs["token_ids"].shape[1] > 1 and case.config.hidden_dim > 2),
         ("buckets-not-logarithmic", lambda case: apart(case) > case.config.bucket_size // 2 + 1),
     ],
 )

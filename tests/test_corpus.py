@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 from test_spec import CLAUSES
 
-from deberta_ref import model
+from deberta_ref import model, presets
 from deberta_ref.conformance import noise
 from deberta_ref.conformance.corpus import SUITES, WHOLE, corpus
 from deberta_ref.conformance.mutants import mutants, variations
@@ -30,8 +30,8 @@ from matrix import JUDGED, matrix  # noqa: E402 - beside the corpus, not in a pa
 # Ids never change: a case may be added, and none may go.
 IDS = {
     "model": "one-token whole tail-padding holes id-0-valid odd-buckets one-head many-heads head-size-32 "
-    "keras-hub-test sharp-attention huge-scores tiny-variance log-buckets longest bucket-64-of-512 demo "
-    "low-scores bucket-of-the-longest",
+    "head-size-64 keras-hub-test sharp-attention huge-scores tiny-variance log-buckets longest bucket-64-of-512 demo "
+    "low-scores bucket-of-the-longest large-ids many-texts",
     "long": "small published",
     "presets": "extra-small-en small-en base-en large-en base-multi",
     "layer": "first last sharp-attention log-buckets",
@@ -175,6 +175,16 @@ def test_a_variation_shows_only_where_a_case_permits_it(name):
             score = max(case.scores({value: found[value] for value in case.required}).values())
             assert (score >= 10) == (name in case.manifest["permits"]), case.id
     assert {case.suite for case in CASES.values() if name in case.manifest.get("permits", ())} == {"long", "ops"}
+
+
+def test_ordinary_cases_ask_what_published_models_and_batches_need():
+    ids = CASES["model/large-ids"].inputs
+    valid = ids["token_ids"][ids["padding_mask"] == 1]
+    assert [(valid >= 1 << bits).sum() for bits in (15, 16, 17)] == [16, 15, 5]  # of 17
+    assert CASES["model/large-ids"].config.vocabulary_size == presets["deberta_v3_base_multi"].config.vocabulary_size
+    lengths = CASES["model/many-texts"].inputs["padding_mask"].sum(axis=1)
+    assert (lengths.size, set(lengths)) == (9, {1, 2, 3, 4, 5, 6})
+    assert {preset.config.head_dim for preset in presets.values()} == {CASES["model/head-size-64"].config.head_dim}
 
 
 def test_the_corpus_is_small_enough_to_ship():

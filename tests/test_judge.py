@@ -140,6 +140,18 @@ def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
     assert unasked.reasons == ("long/small is expected to fail, and must be judged to do so.",)
 
 
+@clause("JUDGE-CONFORMS")
+def test_a_port_of_which_every_model_is_expected_to_fail_does_not_conform():
+    breaking = Port(breaks={case.id for case in MODELS})
+    found = report(breaking, xfail={case.id for case in MODELS})
+    assert not found.conforms
+    assert not found.undecided
+    assert found.reasons == (f"None of the {len(MODELS)} cases that a verdict needs passes: one at least must.",)
+    one = report(breaking, [*MODELS, CASES["ops/gelu"]], xfail={case.id for case in MODELS})
+    assert one.reasons == found.reasons  # what passes elsewhere is no model
+    assert report(Port(breaks=breaking.breaks - {"model/whole"}), xfail=breaking.breaks - {"model/whole"}).conforms
+
+
 def test_more_tokens_than_the_longest_may_be_refused():
     found = report(Port(breaks={"long/small", "long/published"}), [*MODELS, CASES["long/small"]])
     assert found.conforms
@@ -188,3 +200,105 @@ UNKNOWN = {
 def test_a_mistake_that_is_not_on_the_list_is_rejected_as_well(name):
     port = Port(judge.noise.exchanged(**UNKNOWN[name]))
     assert any(judge.verdict_on(port, case).status == "fail" for case in MODELS)
+
+
+class NarrowIds(Port):
+    """A port that casts the token ids to a type; ``fit`` makes ids again of what is none."""
+
+    def __init__(self, dtype, fit=None):
+        super().__init__()
+        self.dtype, self.fit = dtype, fit
+
+    def answer(self, case):
+        V = case.config.vocabulary_size
+        with np.errstate(invalid="ignore", over="ignore"):  # float16 makes infinity of ids from 65520 on
+            narrow = case.inputs["token_ids"].astype(self.dtype)
+            ids = (narrow.astype(np.float64).clip(-V, V - 1) % V if self.fit else narrow).astype(np.int64)
+        other = corpus.Case(case.directory, case.manifest)
+        vars(other)["inputs"] = {**case.inputs, "token_ids": ids}  # instead of reading the file
+        try:
+            return super().answer(other)
+        except ValueError as error:
+            raise PortError(str(error)) from error
+
+
+class Zeros(Port):
+    """A port that returns zeros from the text ``first`` on, in models of a head size in ``sizes``."""
+
+    def __init__(self, first=0, sizes=range(1000)):
+        super().__init__()
+        self.first, self.sizes = first, sizes
+
+    def answer(self, case):
+        output = super().answer(case)["output"]
+        if case.config.head_dim in self.sizes:
+            output[self.first :] = 0
+        return {"output": output}
+
+
+# What one ordinary case alone asks for: without it these ports would conform.
+SELDOM = {
+    "ids in int16": (NarrowIds(np.int16), "large-ids"),
+    "ids in int16, negative ones from the end": (NarrowIds(np.int16, fit=True), "large-ids"),
+    "ids in uint16": (NarrowIds(np.uint16), "large-ids"),
+    "ids in float16": (NarrowIds(np.float16), "large-ids"),
+    "ids in float16, infinite ones clipped": (NarrowIds(np.float16, fit=True), "large-ids"),
+    "zeros from the fourth text on": (Zeros(first=3), "many-texts"),
+    "zeros where the head size is 64": (Zeros(sizes={64}), "head-size-64"),
+}
+
+
+@clause("JUDGE-CONFORMS", "IN-IDS")
+@pytest.mark.parametrize("name", SELDOM)
+def test_a_mistake_in_what_only_one_case_asks_for_is_rejected(name):
+    port, needed = SELDOM[name]
+    found = report(port)
+    assert not found.conforms
+    assert [verdict.id for verdict in found.verdicts if not verdict.passes] == [f"model/{needed}"]
+
+
+class Random(Port):
+    """A port with random errors: ``change`` of an output and a generator."""
+
+    def __init__(self, change, **others):
+        super().__init__(**others)
+        self.change, self.random = change, np.random.default_rng(0)
+
+    def answer(self, case):
+        return {name: self.change(x, self.random) for name, x in super().answer(case).items()}
+
+
+def dropped_out(x, random):
+    return x * (random.random(x.shape) > 0.1) / np.float32(0.9)
+
+
+@pytest.mark.parametrize("change", [dropped_out, lambda x, random: random.normal(size=x.shape)])
+def test_a_port_with_random_errors_is_said_not_to_be_deterministic_and_has_no_diagnosis(change):
+    found = report(Random(change), [CASES["model/one-token"], CASES["model/whole"]])
+    first, *_ = found.common
+    assert first.startswith("Two answers to the same question (model/one-token) differ by ")
+    assert first.endswith(" noise multiples: the port is not deterministic, as with dropout left on.")
+    assert found.diagnosis == ()
+
+
+def test_a_port_whose_answers_differ_by_noise_alone_has_a_diagnosis():
+    def jittered(x, random):
+        return x * (1 + random.uniform(-(2.0**-24), 2.0**-24, x.shape))
+
+    found = report(Random(jittered, module=mutants["p2c-index-flipped"].model()), [CASES["model/whole"]])
+    assert found.diagnosis[0].mutant == "p2c-index-flipped"
+    assert not any("deterministic" in sentence for sentence in found.common)
+
+
+def test_numbers_that_are_none_in_both_answers_are_the_same():
+    class Nowhere(Port):
+        def answer(self, case):
+            return {"output": np.full(case.expected["output"].shape, np.nan)}
+
+    assert not any("deterministic" in sentence for sentence in report(Nowhere(), [CASES["model/whole"]]).common)
+
+
+def test_a_slow_answer_is_not_asked_for_again(monkeypatch):
+    monkeypatch.setattr("deberta_ref.conformance.repeated.PATIENCE", -1)
+    found = report(Random(dropped_out), [CASES["model/whole"]])
+    assert not any("deterministic" in sentence for sentence in found.common)

@@ -210,13 +210,21 @@ def test_one_that_leaves_something_running_is_not_waited_for(command, tmp_path):
     os.kill(int(left.read_text()), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what", ["", "not safetensors", "a file that is cut short", "a directory"])
+@pytest.mark.parametrize("what", ["", "not safetensors", "a file that is cut short"])
 def test_an_answer_that_cannot_be_read_is_a_sentence(command, what):
     cut = save({"output": np.zeros(9)})[:-7]
     content = cut if "cut" in what else what.encode()
-    write = "os.mkdir(sys.argv[3])" if what == "a directory" else f"open(sys.argv[3], 'wb').write({content!r})"
-    assert refusal(command(f"import os, sys\n{write}")).startswith(
-        "The command's answer to model/holes cannot be read. "
+    write = f"import sys\nopen(sys.argv[3], 'wb').write({content!r})"
+    assert refusal(command(write)).startswith("The command's answer to model/holes cannot be read. ")
+
+
+@pytest.mark.parametrize(("make", "what"), [("mkdir", "directory"), ("mkfifo", "pipe or a device")])
+def test_what_is_no_file_is_no_answer_and_is_not_waited_for(command, make, what):
+    if not hasattr(os, make):
+        pytest.skip(f"no {make} here")
+    assert refusal(command(f"import os, sys\nos.{make}(sys.argv[3])")) == (
+        f"The command must write its answer to model/holes to {{outputs}}, as a file; there is now a {what}: write a "
+        f"safetensors file to that path."
     )
 
 

@@ -1,6 +1,7 @@
 """Questions on the disk and answers from it: what is exported, what is read, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 from kit import CASES, HOLES, golden_layer, refusal, score, unusable
@@ -35,11 +36,43 @@ def test_a_suite_without_a_file_is_not_offered_and_a_missing_file_is_an_error(an
         port.answer(CASES["ops/gelu"])
     with pytest.raises(NotOffered, match="Files hold no answer to layer 1 of model/holes alone"):
         port.layer(HOLES, 1, golden_layer(1))
-    (answers / "model" / "holes.safetensors").rename(answers / "model" / "hols.safetensors")
+    (answers / "model" / "holes.safetensors").unlink()
     assert refusal(files_port(answers)) == (
-        f"{answers} must hold model/holes.safetensors, or nothing of its suite; it does not; "
-        f"model/hols.safetensors is there."
+        f"{answers} must hold model/holes.safetensors, or nothing of its suite; it does not."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("model/hols", ", to model/holes"),
+        ("whole", ", to model/whole"),
+        ("models/whole", ", to model/whole"),
+        ("model/whole/output", ", to model/whole"),
+        ("x", ""),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_answer_to_no_case_is_refused_with_the_nearest(answers, name, near, alone):
+    if alone:
+        shutil.rmtree(answers)
+    path = answers / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"output": HOLES.expected["output"]}, path)
+    said = unusable(files_port, answers)
+    assert said.startswith(
+        f"{answers} must hold answers to golden cases, as DIR/<suite>/<case>.safetensors; {name}.safetensors answers "
+        f"none: rename it{near}"
+    )
+    assert said.endswith(", or take it away.")
+    save_file({"output": HOLES.expected["output"]}, answers / "zz.safetensors")
+    assert "and 1 more answer none: rename it" in unusable(files_port, answers)
+
+
+def test_answers_to_cases_that_are_not_asked_are_taken(answers):
+    (answers / "presets").mkdir()
+    save_file({"output": HOLES.expected["output"]}, answers / "presets" / "base-en.safetensors")
+    assert score(files_port(answers), HOLES) < 2
 
 
 def test_a_file_that_is_cut_short_is_an_error_with_its_path(answers):

@@ -387,3 +387,20 @@ def test_checkpoints_with_the_same_parameters_are_one():
     assert checkpoints.of(CASES["model/holes"]) == checkpoints.of(CASES["model/whole"])
     assert checkpoints.of(CASES["ops/gelu"]) == checkpoints.of(CASES["ops/softmax"])
     assert checkpoints.of(CASES["model/sharp-attention"]) != checkpoints.of(CASES["model/tiny-variance"])
+
+
+def test_a_str_is_no_answer():
+    assert refusal(callable_port(from_params(lambda _params, _inputs: "right"))) == (
+        "run must return an array or a mapping of names to arrays; got str for model/holes."
+    )
+
+
+def test_a_port_that_is_named_by_half_is_refused_with_what_to_write(written, tmp_path, monkeypatch):
+    (tmp_path / "w").mkdir()
+    written(EVERYTHING, "w/np_port.py")
+    monkeypatch.chdir(tmp_path)
+    assert unusable(callable_port, ":load").endswith("write the file before the colon, as in FILE.py:load.")
+    assert unusable(callable_port, "w/np_port:load").endswith(
+        "w/np_port is a path, and no module: write w/np_port.py:load."
+    )
+    assert unusable(callable_port, "w/other:load").endswith("write the path of a .py file.")

@@ -92,3 +92,15 @@ def test_assert_conforms_takes_what_is_right_and_refuses_what_is_not():
         assert_conforms(right, case, "outputs")
     with pytest.raises(ValueError, match="case must be one of the golden cases"):
         golden_case("model/nothing")
+
+
+def test_what_is_no_case_is_refused():
+    with pytest.raises(TypeError, match="case must be a golden case, or its id, such as model/whole; got int"):
+        assert_conforms(None, 5)
+
+
+def test_of_wrong_integers_it_is_said_how_many_differ():
+    row = golden_case("model/whole").expected["relative_row"].copy()
+    row[0, :3] += 1
+    with pytest.raises(AssertionError, match=rf"relative_row must be equal .*; 3 of {row.size} differ\."):
+        assert_conforms(row, "model/whole", "relative_row")

@@ -126,6 +126,8 @@ def _unknown(case: Case, name: Any, value: Any, wanted: Mapping[str, _Wanted]) -
             if same
             else [f"{name} must be what was asked in {case.id}, if it is there; this answers something else."]
         )
+    if name == "last_hidden_state" and "output" in wanted:
+        return [f"{name} is unknown; it is called output here: rename it output."]
     nearest = difflib.get_close_matches(str(name), wanted, 1, 0.5)
     hint = f"{nearest[0]} is the nearest that is known" if nearest else f"known are {_listed(wanted)}"
     return [f"{name!s} is unknown; {hint}: rename it, or leave it out."]

@@ -16,6 +16,7 @@ from deberta_ref.conformance.corpus import Case
 from deberta_ref.conformance.diagnosis import diagnose
 from deberta_ref.conformance.mutants import variations
 from deberta_ref.conformance.ports import NotOffered, Port, PortError
+from deberta_ref.conformance.repeated import not_deterministic
 from deberta_ref.conformance.shown import agreed, of_what_is_shown, shown_wrongly
 from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
 
@@ -42,12 +43,15 @@ def judge(
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
+    random: str | None = None
     for case in cases:
         verdict = replace(verdict_on(port, case), reproduce=f"{command} --case {case.id}")
         if case.id in xfail and verdict.status in {"fail", "error"}:
             verdict = replace(verdict, status="xfail")
         if verdict.status == "fail" and sum(v.local is not None for v in verdicts) < LAYERS_ASKED:
             verdict = replace(verdict, local=first_wrong_layer(port, case))
+        if verdict.status == "fail" and random is None:
+            random = not_deterministic(port, case, verdict)
         vars(case).pop("params", None)  # gigabytes at the published sizes
         verdicts.append(verdict)
         seen(verdict)
@@ -55,7 +59,7 @@ def judge(
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
-        **_explained({case.id: case for case in cases}, verdicts),
+        **_explained({case.id: case for case in cases}, verdicts, random or ""),
         reasons=reasons(verdicts, needed, xfail),
         undecided=undecided(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,
@@ -63,8 +67,11 @@ def judge(
 
 
 @np.errstate(all="ignore")  # a port may be wrong by anything
-def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer."""
+def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str) -> dict[str, Any]:
+    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer.
+
+    ``random`` is a sentence where the port is not deterministic: it is said where no known mistake explains it.
+    """
     passing = [cases[v.id] for v in verdicts if v.status == "pass"]
     failing = [v for v in verdicts if v.status == "fail"]
     if not failing:
@@ -72,6 +79,8 @@ def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict]) -> dict[s
         return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
     asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
     matches = diagnose(asked)
+    if random and not any(m.score <= LIMIT for m in matches):  # a low precision varies as well, and is recognised
+        return {"common": (random, *in_common(passing, [(cases[v.id], v.found) for v in failing]))}
     if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
         return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
     common = in_common(passing, [(cases[v.id], v.found) for v in failing])
@@ -169,6 +178,8 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
         if expected:
             is_ = "is" if len(expected) == 1 else "are"
             found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
+    if needed and not found and not any(v.status == "pass" and v.id in needed for v in verdicts):
+        found.append(f"None of the {len(needed)} cases that a verdict needs passes: one at least must.")
     return tuple(found)
 
 

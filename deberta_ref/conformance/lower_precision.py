@@ -109,6 +109,11 @@ def everything(rounding: Rounding) -> dict[str, Any]:
     }
 
 
+def autocast(rounding: Rounding) -> dict[str, Any]:
+    """Matrix products of rounded operands, their results rounded too; all else in float32, as under torch.autocast."""
+    return {name: everything(rounding)[name] for name in ("matmul", "linear")}
+
+
 def attention(rounding: Rounding) -> dict[str, Any]:
     """The matrix products of attention alone, of rounded operands."""
     return of_attention(products(rounding)["matmul"])
@@ -137,6 +142,12 @@ PRECISIONS = (
         "NOISE-LEGAL",
         "Matrix products round their operands to bfloat16: told by the size of the errors.",
         (products(bfloat16), products(cut(16))),
+    ),
+    Precision(
+        "precision-bfloat16-autocast",
+        "NUM-DTYPE",
+        "Matrix products and their results are of bfloat16, as under autocast: told by the size of the errors.",
+        (autocast(bfloat16),),
     ),
     Precision(
         "precision-float16-attention",

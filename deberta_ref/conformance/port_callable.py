@@ -38,11 +38,16 @@ def callable_port(port: str | Callable[[str], Any]) -> Port:
         name = f"{getattr(port, '__module__', '?')}:{getattr(port, '__qualname__', type(port).__name__)}"
         return _Callable(name, _called(port, name), _file(port))
     source, _, attribute = port.rpartition(":")
+    if port.startswith(":") and attribute:
+        raise ValueError(f"A port must be {FORM}; got {port!r}: write the file before the colon, as in FILE.py{port}.")
     if not source or not attribute or os.sep in attribute:
         raise ValueError(f"A port must be {FORM}; got {port!r}: write {port.rstrip(':')}:load.")
     file = Path(source).resolve() if source.endswith(".py") else None
     if file and not file.is_file():
         raise ValueError(f"A port must be {FORM}; there is no file {source}: correct the path.")
+    if not file and Path(source).name != source:
+        hint = f"write {source}.py:{attribute}" if Path(f"{source}.py").is_file() else "write the path of a .py file"
+        raise ValueError(f"A port must be {FORM}; {source} is a path, and no module: {hint}.")
     module = _imported(source, file)
     try:
         load = attrgetter(attribute)(module)
@@ -83,6 +88,8 @@ class _Callable:
         run = self._run(case)
         with self._asked(case, "run"):
             found = _held(run(handed(case.inputs)))
+        if isinstance(found, str):
+            raise PortError(f"run must return an array or a mapping of names to arrays; got str for {case.id}.")
         return _named(found, "output")
 
     def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:

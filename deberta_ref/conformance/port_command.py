@@ -106,6 +106,12 @@ class _Command:
                     f"The command must write its answer to {case.id} to the path {{outputs}}; it ended with exit code "
                     f"0 and wrote nothing there.{_last_words(paths)}"
                 )
+            if not outputs.is_file():  # to read a pipe is to wait for whoever writes to it
+                raise PortError(
+                    f"The command must write its answer to {case.id} to {{outputs}}, as a file; there is now a "
+                    f"{'directory' if outputs.is_dir() else 'pipe or a device'}: write a safetensors file to that path."
+                    f"{_last_words(paths)}"
+                )
             try:
                 return read_tensors(outputs)
             except (OSError, ValueError) as error:

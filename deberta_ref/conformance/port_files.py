@@ -10,14 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from deberta_ref.conformance.arrays import read_tensors
-from deberta_ref.conformance.corpus import SUITES, Case
+from deberta_ref.conformance.corpus import Case, corpus
 from deberta_ref.conformance.port import NotOffered, Port, PortError
 
 
 def files_port(directory: str | os.PathLike[str]) -> Port:
-    """The port whose answers are in ``directory``; ValueError if there is not one answer in it."""
+    """The port whose answers are in ``directory``; ValueError if there is none in it, or one to no golden case."""
     root = Path(directory)
-    present = {f"{suite}/{path.stem}" for suite in SUITES for path in root.glob(f"{suite}/*.safetensors")}
+    known = {case.id for case in corpus()}
+    found = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.safetensors")}
+    present = found & known
+    exported = {f"{name}/{part}" for name in known for part in ("inputs", "checkpoint/model")}  # may lie beside them
+    if unknown := sorted(found - known - exported):
+        near = " or ".join(difflib.get_close_matches(unknown[0], sorted(known), 2, 0.6))
+        answers = f"and {len(unknown) - 1} more answer" if len(unknown) > 1 else "answers"
+        raise ValueError(
+            f"{root} must hold answers to golden cases, as DIR/<suite>/<case>.safetensors; {unknown[0]}.safetensors "
+            f"{answers} none: {f'rename it, to {near}' if near else 'rename it'}, or take it away."
+        )
     if not present:
         raise ValueError(
             f"{root} must be a directory that holds answers, such as model/whole.safetensors; it holds none: "
@@ -38,9 +48,7 @@ class _Files:
             raise NotOffered(f"{self.root} has no answer to any case of the suite {case.suite}.")
         path = self.root / f"{case.id}.safetensors"
         if case.id not in self.present:
-            nearest = difflib.get_close_matches(case.id, self.present, 1, 0.8)
-            hint = f"; {nearest[0]}.safetensors is there" if nearest else ""
-            raise PortError(f"{self.root} must hold {case.id}.safetensors, or nothing of its suite; it does not{hint}.")
+            raise PortError(f"{self.root} must hold {case.id}.safetensors, or nothing of its suite; it does not.")
         try:
             return read_tensors(path)
         except (OSError, ValueError) as error:
