@@ -173,9 +173,11 @@ def handed(kind, name):
 
 
 def names_it(match, name):
-    """Whether a match is what was handed over: a pair in either order, a mutant as the precision that it is too."""
+    """Whether a match is what was handed over: a pair in either order; of a mutant that is a precision either name."""
+    name = name.split(", way ")[0]
     same = {precision.id for precision in PRECISIONS if name in precision.mutants}
-    return {*match.mutant.split(" + ")} == {*name.split(", way ")[0].split(" + ")} or match.mutant in same
+    same.update(*(precision.mutants for precision in PRECISIONS if precision.id == name))
+    return {*match.mutant.split(" + ")} == {*name.split(" + ")} or match.mutant in same
 
 
 def rejected(report):

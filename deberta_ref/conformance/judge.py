@@ -56,17 +56,18 @@ def judge(
         verdicts.append(verdict)
         seen(verdict)
     verdicts = agreed(cases, verdicts)
+    with np.errstate(all="ignore"):  # a port may be wrong by anything
+        explained = _explained({case.id: case for case in cases}, verdicts, random or "")
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
-        **_explained({case.id: case for case in cases}, verdicts, random or ""),
+        **explained,
         reasons=reasons(verdicts, needed, xfail),
         undecided=undecided(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,
     )
 
 
-@np.errstate(all="ignore")  # a port may be wrong by anything
 def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str) -> dict[str, Any]:
     """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer.
 

@@ -90,14 +90,14 @@ def valid(axes: str, mask: Any) -> Any:
     return slice(None)
 
 
-@np.errstate(over="ignore")  # an error whose square overflows is infinitely large
 def size_of(error: Any) -> Size:
     """The root mean square and the maximum of an error; infinite where it is not a number."""
     if not error.size:
         return Size(0.0, 0.0)
     if not np.isfinite(error).all():
         return Size(math.inf, math.inf)
-    return Size(float(np.sqrt(np.mean(np.square(error)))), float(abs(error).max()))
+    with np.errstate(over="ignore"):  # an error whose square overflows is infinitely large
+        return Size(float(np.sqrt(np.mean(np.square(error)))), float(abs(error).max()))
 
 
 def scores(found: Mapping[str, Size], floor: Mapping[str, Size]) -> dict[str, float]:
