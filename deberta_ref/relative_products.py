@@ -12,8 +12,8 @@ import numpy as np
 
 from deberta_ref.precision import Array, Integers
 
-BLOCK = 64
-"""Tokens at a time: with them the products number (T + 63) · 64, not (2T − 1) · T, and stay in the cache."""
+BLOCK = 128
+"""Tokens at a time: with them the products number (T + 127) · 128, not (2T − 1) · T, and stay in the cache."""
 
 
 def relative_products(x: Array, relative: Array, row: Integers) -> Array:
