@@ -58,7 +58,7 @@ def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
     tap("relative_row", row)
     sequences = [(s.tokens, row[s.positions][:, s.positions]) for s in batch.sequences]  # PAD-POSITIONS
     for n, layer in enumerate(params.layers):  # LAYER-STACK
-        x = encoder_layer(layer, params.config, x, relative, sequences, _within(tap, f"layers.{n}."))
+        x = encoder_layer(layer, params.config, x, relative, sequences, lambda t, v: tap(f"layers.{n}.{t}", v))  # noqa: B023
     tap("output", x)
     return x
 
@@ -114,7 +114,3 @@ def disentangled_attention(
     probs = softmax(scores)  # (H, T, T)   ATT-PROBS: over the keys j
     tap("attention.probs", probs)
     return matmul(probs, value)  # (H, T, d)   ATT-CONTEXT
-
-
-def _within(tap: Tap, prefix: str) -> Tap:
-    return lambda name, value: tap(prefix + name, value)
