@@ -35,7 +35,7 @@ SAFE = 32
 """Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""
 
 CACHED = 1 << 18
-"""Scores at a time. Attention has half a dozen temporaries of their number, which should stay in a core's cache."""
+"""Scores at a time. Attention has half a dozen temporaries of their number, which should stay in the cache."""
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -111,7 +111,7 @@ def everything(rounding: Rounding) -> dict[str, Any]:
 
 def autocast(rounding: Rounding) -> dict[str, Any]:
     """Matrix products of rounded operands, their results rounded too; all else in float32, as under torch.autocast."""
-    return {name: everything(rounding)[name] for name in ("matmul", "linear")}
+    return {name: everything(rounding)[name] for name in ("matmul", "relative_products", "linear")}
 
 
 def attention(rounding: Rounding) -> dict[str, Any]:

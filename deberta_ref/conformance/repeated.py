@@ -16,7 +16,6 @@ PATIENCE = 20.0
 """Seconds: an answer that took longer is not asked for again."""
 
 
-@np.errstate(all="ignore")  # a port may be wrong by anything
 def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
     """A sentence where the answer to ``case``, asked for again, is another than the verdict's; else nothing."""
     if verdict.seconds > PATIENCE:
@@ -28,7 +27,8 @@ def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
     before = {name: x for name, x in verdict.found.items() if name in again and not _same(x, again[name])}
     other = Case(case.directory, case.manifest)
     vars(other).update(vars(case) | {"expected": before})
-    score = max(other.scores({name: again[name] for name in before}).values(), default=0.0)
+    with np.errstate(all="ignore"):  # a port may be wrong by anything
+        score = max(other.scores({name: again[name] for name in before}).values(), default=0.0)
     if score <= LIMIT:
         return ""
     by = f"by {score:.3g} noise multiples" if math.isfinite(score) else "in integers, or in what is not a number"
