@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from deberta_ref.config import Config
+from deberta_ref.fast.relative_products import relative_products
 from deberta_ref.inputs import Batch, pack
 from deberta_ref.ops import few_at_a_time, gelu, layer_norm, linear, matmul, merge_heads, mT, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
 from deberta_ref.precision import Array, DType, Integers, compute_dtype
-from deberta_ref.relative_products import relative_products
 
 Tap = Callable[[str, Any], None]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from deberta_ref.folding import folded
-from deberta_ref.gelu import gelu
+from deberta_ref.fast.folding import folded
+from deberta_ref.fast.gelu import gelu
 from deberta_ref.params import Linear, Norm
 from deberta_ref.precision import Array
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deberta_ref.config import Config
-from deberta_ref.folding import constant
+from deberta_ref.fast.folding import constant
 from deberta_ref.precision import STORED, Array, DType, known_dtype
 
 if TYPE_CHECKING:

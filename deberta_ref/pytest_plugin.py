@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # importing them costs time that every other run of pytest need not
-    from deberta_ref.conformance.corpus import Case
-    from deberta_ref.conformance.ports import Port
+    from deberta_ref.conformance.cases.corpus import Case
+    from deberta_ref.conformance.ports.protocol import Port
     from deberta_ref.conformance.verdict import Verdict
 
 
@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest.Item]:
-    from deberta_ref.conformance.corpus import corpus, ordinary  # noqa: PLC0415
-    from deberta_ref.conformance.ports import callable_port  # noqa: PLC0415
+    from deberta_ref.conformance.cases.corpus import corpus, ordinary  # noqa: PLC0415
+    from deberta_ref.conformance.ports.callable import callable_port  # noqa: PLC0415
 
     if not name:
         raise pytest.UsageError("--deberta-ref-port must not be empty; got ''. Is a variable in the command not set?")
@@ -59,7 +59,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge the case; skip it where the port does not offer what it asks for."""
-        from deberta_ref.conformance.judge import verdict_on  # noqa: PLC0415
+        from deberta_ref.conformance.judging.judge import verdict_on  # noqa: PLC0415
 
         verdict = verdict_on(self.port, self.case)
         if verdict.status == "skip":

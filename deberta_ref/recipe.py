@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deberta_ref.config import Config
-from deberta_ref.folding import constant
+from deberta_ref.fast.folding import constant
 from deberta_ref.params import Params, shapes
 from deberta_ref.precision import Integers
 

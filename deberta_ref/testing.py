@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from deberta_ref.conformance.answers import checked
-from deberta_ref.conformance.corpus import Case, corpus
+from deberta_ref.conformance.cases.corpus import Case, corpus
+from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.verdict import LIMIT
 
 __all__ = ["assert_conforms", "golden_case"]

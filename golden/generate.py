@@ -32,9 +32,9 @@ from plans_of_operations import operations
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import model
-from deberta_ref.conformance import noise
-from deberta_ref.conformance.corpus import ROW, Case, corpus
-from deberta_ref.conformance.mutants import Mutant, mutants, variations
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.corpus import ROW, Case, corpus
+from deberta_ref.conformance.mistakes.mutants import Mutant, mutants, variations
 from deberta_ref.taps import tap_axes
 
 HERE = Path(__file__).parent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deberta_ref.conformance.corpus import SUITES, Case
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.cases.corpus import SUITES, Case
+from deberta_ref.conformance.mistakes.mutants import mutants
 
 JUDGED = ("output", "operation", "text")
 """Where a mistake shows that a case could reject; tests/test_mutants.py rejects the others directly."""

@@ -23,9 +23,9 @@ from safetensors.numpy import load_file, save_file
 
 from deberta_ref import Tokenizer
 from deberta_ref.checkpoints import locate
-from deberta_ref.conformance.corpus import tokenized
-from deberta_ref.conformance.mutants.text import MUTANTS, TEXT
-from deberta_ref.conformance.variants import copied
+from deberta_ref.conformance.cases.corpus import tokenized
+from deberta_ref.conformance.cases.variants import copied
+from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
 PORT = Path(__file__).parents[1] / "ports" / "text.py"
 DEMO = "deberta_v3_demo_en"

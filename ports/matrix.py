@@ -85,7 +85,7 @@ def judged(port: Port) -> dict[str, Any]:
     arguments = port.arguments or (f"{HERE / port.adapter}.py:load",)
     with tempfile.TemporaryDirectory() as scratch:
         report, said = Path(scratch) / "report.json", Path(scratch) / "stderr"
-        command = [sys.executable, "-m", "deberta_ref.cli", "check", *arguments, "--json", str(report)]
+        command = [sys.executable, "-m", "deberta_ref", "check", *arguments, "--json", str(report)]
         with said.open("w") as stderr:
             code = subprocess.run(
                 command,

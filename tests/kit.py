@@ -4,9 +4,9 @@ import textwrap
 
 import pytest
 
-from deberta_ref.conformance.answers import checked
-from deberta_ref.conformance.corpus import corpus
-from deberta_ref.conformance.ports import PortError
+from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.judging.answers import checked
+from deberta_ref.conformance.ports.protocol import PortError
 
 CASES = {case.id: case for case in corpus()}
 HOLES = CASES["model/holes"]
@@ -15,7 +15,7 @@ ONE_A_SUITE = ["model/holes", "long/small", "layer/last", "ops/softmax-holes", "
 IMPORTS = """
     import sys
     from deberta_ref import Tokenizer, forward, from_preset, model
-    from deberta_ref.conformance.operations import operation
+    from deberta_ref.conformance.cases.operations import operation
     from deberta_ref.taps import record_layer
 """
 """What a port that answers every suite begins with."""

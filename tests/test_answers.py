@@ -5,10 +5,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import Config, Params, model, trace
-from deberta_ref.conformance.answers import checked
-from deberta_ref.conformance.arrays import Tensor, as_tensor, read_tensors
-from deberta_ref.conformance.corpus import Case, corpus
-from deberta_ref.conformance.summary import summarised
+from deberta_ref.conformance.cases.corpus import Case, corpus
+from deberta_ref.conformance.cases.summary import summarised
+from deberta_ref.conformance.judging.answers import checked
+from deberta_ref.conformance.ports.tensors import Tensor, as_tensor, read_tensors
 from deberta_ref.positions import relative_row
 from deberta_ref.recipe import from_recipe, recipe_ids
 from deberta_ref.taps import tap_axes

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deberta_ref import Config, forward
-from deberta_ref.conformance import noise
+from deberta_ref.conformance.cases import noise
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -177,7 +177,7 @@ def test_numbers_that_are_not_finite_are_null_in_json(tmp_path, capsys):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
 def test_a_terminal_without_some_letters_is_served(encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-m", "deberta_ref.cli", "run", "日本 “fine”"]
+    command = [sys.executable, "-m", "deberta_ref", "run", "日本 “fine”"]
     done = subprocess.run(command, capture_output=True, check=True, env=environment)
     assert b"float32 of shape" in done.stdout
     assert subprocess.run([*command[:4], "--help"], capture_output=True, check=True, env=environment).stderr == b""
@@ -212,7 +212,7 @@ def test_a_model_that_is_not_there_is_refused(capsys):
 
 
 def test_a_reader_that_stops_early_is_no_error(model):
-    command = f"{sys.executable} -m deberta_ref.cli run --model {model} --ids '1 2 3' | true"
+    command = f"{sys.executable} -m deberta_ref run --model {model} --ids '1 2 3' | true"
     assert subprocess.run(command, shell=True, check=True, capture_output=True).stderr == b""  # noqa: S602
 
 
@@ -265,7 +265,7 @@ def test_parameters_that_are_not_finite_need_leave(tmp_path, capsys):
 def test_what_is_left_out_of_a_checkpoint_is_shown(model, tmp_path):
     tensors = load_file(tmp_path / "model" / "model.safetensors") | {"classifier.weight": np.ones(3)}
     save_file(tensors, tmp_path / "model" / "model.safetensors")
-    command = [sys.executable, "-m", "deberta_ref.cli", "run", "--model", model, "--ids", "1"]
+    command = [sys.executable, "-m", "deberta_ref", "run", "--model", model, "--ids", "1"]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     assert "left out, as they are not the encoder's: classifier.weight" in done.stderr
 

@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 from deberta_ref import forward, from_preset
 from deberta_ref.cli import main
-from deberta_ref.conformance.corpus import corpus
+from deberta_ref.conformance.cases.corpus import corpus
 
 MODELS = sum(case.suite == "model" for case in corpus())
 
 PORT = """
 import deberta_ref
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.mistakes.mutants import mutants
 
 def load(checkpoint_dir):
     params = deberta_ref.from_preset(checkpoint_dir)
@@ -95,7 +95,7 @@ def listed(capsys, *arguments):
 
 
 def test_the_cases_are_listed_with_what_they_exercise(capsys, monkeypatch):
-    monkeypatch.setattr("deberta_ref.conformance.judge.judge", None)  # nothing is judged
+    monkeypatch.setattr("deberta_ref.conformance.judging.judge.judge", None)  # nothing is judged
     ids, text = listed(capsys)
     assert ids == [case.id for case in corpus()]
     assert "presets: the published sizes: the last hidden state, and a summary of each layer; only with --full" in text
@@ -211,7 +211,7 @@ def test_a_report_that_cannot_be_a_file_is_refused_before_anything_is_judged(cap
 def test_a_report_in_a_directory_that_cannot_be_written_to_is_refused_before_anything_is_judged(
     capsys, monkeypatch, tmp_path, option
 ):
-    monkeypatch.setattr("deberta_ref.conformance.judge.judge", None)  # nothing is judged
+    monkeypatch.setattr("deberta_ref.conformance.judging.judge.judge", None)  # nothing is judged
     monkeypatch.setattr("os.access", lambda path, mode: (path, mode) != (tmp_path.resolve(), os.W_OK))  # root may write
     assert check(option, tmp_path / "report") == 2
     assert f"must be in a directory that can be written to; {tmp_path} cannot." in capsys.readouterr().err
@@ -270,7 +270,7 @@ def test_a_signal_that_ends_it_leaves_no_directory_and_no_child(tmp_path, name, 
     asked = ["--exec", command] if source is SLOW_PORT else [f"{port}:load"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     judging = subprocess.Popen(
-        [sys.executable, "-m", "deberta_ref.cli", "check", *asked],
+        [sys.executable, "-m", "deberta_ref", "check", *asked],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

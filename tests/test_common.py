@@ -7,10 +7,10 @@ import pytest
 from kit import CASES
 
 from deberta_ref import model
-from deberta_ref.conformance import judge
-from deberta_ref.conformance.common import in_common
-from deberta_ref.conformance.mutants import mutants
-from deberta_ref.conformance.ports import NotOffered, PortError
+from deberta_ref.conformance.diagnosis.common import in_common
+from deberta_ref.conformance.judging import judge
+from deberta_ref.conformance.mistakes.mutants import mutants
+from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.verdict import LIMIT
 
 MODELS = [case for case in CASES.values() if case.suite in {"model", "long"}]

@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from test_spec import CLAUSES
 
 from deberta_ref import model, presets
-from deberta_ref.conformance import noise
-from deberta_ref.conformance.corpus import SUITES, WHOLE, corpus
-from deberta_ref.conformance.mutants import mutants, variations
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.corpus import SUITES, WHOLE, corpus
+from deberta_ref.conformance.mistakes.mutants import mutants, variations
 from deberta_ref.taps import tap_axes
 
 clause = pytest.mark.clause

@@ -15,18 +15,19 @@ from kit import CASES
 
 from deberta_ref import model
 from deberta_ref.cli import main
-from deberta_ref.conformance import judge, reports
-from deberta_ref.conformance.corpus import ordinary, tokenized
-from deberta_ref.conformance.diagnosis import diagnose
-from deberta_ref.conformance.evidence import Evidence
-from deberta_ref.conformance.loading import LOADINGS, bfloat16, each, loaded
-from deberta_ref.conformance.lower_precision import PRECISIONS, float16
-from deberta_ref.conformance.mistakes import CANNOT, known, of_mutant
-from deberta_ref.conformance.mutants import mutants
-from deberta_ref.conformance.operations import operation
-from deberta_ref.conformance.ports import NotOffered, PortError
-from deberta_ref.conformance.rounded import RETURNED, returned_rounded
-from deberta_ref.conformance.variants import combined, exchanged
+from deberta_ref.conformance import reports
+from deberta_ref.conformance.cases.corpus import ordinary, tokenized
+from deberta_ref.conformance.cases.operations import operation
+from deberta_ref.conformance.cases.variants import combined, exchanged
+from deberta_ref.conformance.diagnosis.diagnose import diagnose
+from deberta_ref.conformance.diagnosis.evidence import Evidence
+from deberta_ref.conformance.diagnosis.precision import PRECISIONS, float16
+from deberta_ref.conformance.diagnosis.rounded import RETURNED, returned_rounded
+from deberta_ref.conformance.judging import judge
+from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each, loaded
+from deberta_ref.conformance.mistakes.mistake import CANNOT, known, of_mutant
+from deberta_ref.conformance.mistakes.mutants import mutants
+from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.taps import record
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deberta_ref import Params, forward, from_preset, init, trace
-from deberta_ref.folding import constant, folded, is_constant
+from deberta_ref.fast.folding import constant, folded, is_constant
 from deberta_ref.params import Linear
 from deberta_ref.recipe import from_recipe
 

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from deberta_ref.gelu import gelu
+from deberta_ref.fast.gelu import gelu
 
 clause = pytest.mark.clause
 

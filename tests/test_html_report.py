@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from test_reports import CASES, JUDGED, RIGHT, judged
 
 from deberta_ref import model
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.reports import html
 from deberta_ref.conformance.verdict import Match, Report, Verdict
 

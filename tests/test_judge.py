@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from deberta_ref import model
-from deberta_ref.conformance import corpus, judge
-from deberta_ref.conformance.mutants import mutants, variations
-from deberta_ref.conformance.ports import NotOffered, PortError, reference
+from deberta_ref.conformance.cases import corpus
+from deberta_ref.conformance.judging import judge
+from deberta_ref.conformance.mistakes.mutants import mutants, variations
+from deberta_ref.conformance.ports.protocol import NotOffered, PortError, reference
 from deberta_ref.conformance.verdict import Verdict
 
 clause = pytest.mark.clause
@@ -299,6 +300,6 @@ def test_numbers_that_are_none_in_both_answers_are_the_same():
 
 
 def test_a_slow_answer_is_not_asked_for_again(monkeypatch):
-    monkeypatch.setattr("deberta_ref.conformance.repeated.PATIENCE", -1)
+    monkeypatch.setattr("deberta_ref.conformance.judging.determinism.PATIENCE", -1)
     found = report(Random(dropped_out), [CASES["model/whole"]])
     assert not any("deterministic" in sentence for sentence in found.common)

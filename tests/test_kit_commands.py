@@ -12,7 +12,8 @@ import pytest
 from kit import CASES, HOLES, IMPORTS, ONE_A_SUITE, golden_layer, layer_score, refusal, score, unusable, write
 from safetensors.numpy import save
 
-from deberta_ref.conformance.ports import NotOffered, command_port
+from deberta_ref.conformance.ports.command import command_port
+from deberta_ref.conformance.ports.protocol import NotOffered
 from deberta_ref.conformance.verdict import LIMIT
 
 ON_THE_COMMAND_LINE = f"""{IMPORTS}

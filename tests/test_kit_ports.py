@@ -12,10 +12,11 @@ from kit import CASES, HOLES, IMPORTS, ONE_A_SUITE, golden_layer, layer_score, r
 from test_answers import preset_case
 
 from deberta_ref import Params, from_preset, trace
-from deberta_ref.conformance.answers import checked
-from deberta_ref.conformance.judge import judge
-from deberta_ref.conformance.ports import NotOffered, callable_port, reference
-from deberta_ref.conformance.questions import Checkpoints
+from deberta_ref.conformance.judging.answers import checked
+from deberta_ref.conformance.judging.judge import judge
+from deberta_ref.conformance.ports.callable import callable_port
+from deberta_ref.conformance.ports.protocol import NotOffered, reference
+from deberta_ref.conformance.ports.questions import Checkpoints
 from deberta_ref.conformance.verdict import LIMIT
 
 EVERYTHING = f"""{IMPORTS}
@@ -173,7 +174,7 @@ def test_cases_with_the_same_parameters_are_loaded_once_and_all_is_deleted_after
 
 
 def test_of_large_checkpoints_only_the_last_is_kept(monkeypatch):
-    monkeypatch.setattr("deberta_ref.conformance.questions.KEPT", 10_000)
+    monkeypatch.setattr("deberta_ref.conformance.ports.questions.KEPT", 10_000)
     loaded = []
 
     def load(directory):
@@ -344,8 +345,8 @@ def test_what_it_prints_goes_to_standard_error(written):
         """
     )
     script = f"""
-        from deberta_ref.conformance.corpus import corpus
-        from deberta_ref.conformance.ports import callable_port
+        from deberta_ref.conformance.cases.corpus import corpus
+        from deberta_ref.conformance.ports.callable import callable_port
         print("before")
         callable_port({f"{path}:load"!r}).answer(next(case for case in corpus() if case.id == "model/holes"))
         print("after")

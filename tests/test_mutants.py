@@ -17,9 +17,9 @@ from safetensors.numpy import load_file
 from test_spec import CLAUSES
 
 from deberta_ref import Config, Params, model
-from deberta_ref.conformance import noise
-from deberta_ref.conformance.corpus import corpus
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.verdict import Verdict
 from deberta_ref.params import Norm
 from deberta_ref.recipe import from_recipe, recipe_ids

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import Config, Params, trace
-from deberta_ref.conformance import noise, variants
+from deberta_ref.conformance.cases import noise, variants
 from deberta_ref.params import Linear, Norm
 from deberta_ref.recipe import from_recipe, recipe_ids
 from deberta_ref.taps import record

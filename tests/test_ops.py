@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
+from deberta_ref.fast.relative_products import gather_rows
 from deberta_ref.ops import (
     CACHED,
     EPSILON,
@@ -22,7 +23,6 @@ from deberta_ref.ops import (
     split_heads,
 )
 from deberta_ref.params import Linear, Norm
-from deberta_ref.relative_products import gather_rows
 
 clause = pytest.mark.clause
 

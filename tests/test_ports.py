@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import trace
-from deberta_ref.conformance import noise
+from deberta_ref.conformance.cases import noise
 
 pytestmark = pytest.mark.ports
 

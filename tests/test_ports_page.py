@@ -9,9 +9,9 @@ import pytest
 from kit import CASES
 from test_tutorial import BLOCK, ROOT, Shell
 
-from deberta_ref.cli_check import TIMEOUT
-from deberta_ref.conformance.operations import OPERATIONS
-from deberta_ref.conformance.port_command import DECLINED, PLACEHOLDERS, QUESTION
+from deberta_ref.cli.check import TIMEOUT
+from deberta_ref.conformance.cases.operations import OPERATIONS
+from deberta_ref.conformance.ports.command import DECLINED, PLACEHOLDERS, QUESTION
 
 PAGE = (ROOT / "docs" / "ports.md").read_text("utf-8")
 FILES = {text.split()[1]: text for language, text in BLOCK.findall(PAGE) if language in {"python", "js"}}
@@ -90,5 +90,5 @@ def test_what_the_page_says_is_what_the_code_does():
 
 
 def test_it_is_linked_where_a_port_s_author_looks():
-    for page in ("README.md", "docs/tutorial.md", "deberta_ref/conformance/protocol.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "docs/tutorial.md", "deberta_ref/conformance/ports/protocol.md", "CONTRIBUTING.md"):
         assert "ports.md" in Path(ROOT / page).read_text("utf-8"), page

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from deberta_ref import forward
-from deberta_ref.conformance.corpus import corpus
+from deberta_ref.conformance.cases.corpus import corpus
 from deberta_ref.testing import assert_conforms, golden_case
 
 WHOLE = [case for case in corpus() if case.suite in {"model", "long"}]
 
 PORT = """
 import deberta_ref
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.mistakes.mutants import mutants
 
 def load(checkpoint_dir):
     params = deberta_ref.from_preset(checkpoint_dir)

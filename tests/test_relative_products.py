@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deberta_ref import Config
+from deberta_ref.fast.relative_products import BLOCK, gather_rows, relative_products
 from deberta_ref.ops import matmul, mT
 from deberta_ref.positions import relative_row
-from deberta_ref.relative_products import BLOCK, gather_rows, relative_products
 
 clause = pytest.mark.clause
 

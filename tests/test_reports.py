@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from deberta_ref.conformance.corpus import corpus
-from deberta_ref.conformance.mutants import mutants
-from deberta_ref.conformance.noise import Size
+from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.cases.noise import Size
+from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.reports import as_json, html, junit, lines, pictures, terminal, words
 from deberta_ref.conformance.verdict import LIMIT, Match, Report, Verdict
 

@@ -8,11 +8,11 @@ import pytest
 from kit import CASES
 
 from deberta_ref import model
-from deberta_ref.conformance import judge
-from deberta_ref.conformance.mutants import mutants
-from deberta_ref.conformance.ports import NotOffered
+from deberta_ref.conformance.judging import judge
+from deberta_ref.conformance.judging.mislabelled_taps import agreed
+from deberta_ref.conformance.mistakes.mutants import mutants
+from deberta_ref.conformance.ports.protocol import NotOffered
 from deberta_ref.conformance.reports import as_json, html, junit, terminal
-from deberta_ref.conformance.shown import agreed
 
 clause = pytest.mark.clause
 

@@ -10,9 +10,9 @@ import pytest
 from test_spec import CLAUSES
 
 from deberta_ref import Tokenizer
-from deberta_ref.conformance.corpus import corpus, tokenized
-from deberta_ref.conformance.mutants.text import MUTANTS, TEXT
-from deberta_ref.conformance.variants import copied
+from deberta_ref.conformance.cases.corpus import corpus, tokenized
+from deberta_ref.conformance.cases.variants import copied
+from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
 clause = pytest.mark.clause
 

@@ -37,9 +37,9 @@ from torch_bins import (
     tensor,
 )
 
-from deberta_ref.checkpoints import torch_pickle
-from deberta_ref.checkpoints.torch_pickle import MOST_BYTES, read
-from deberta_ref.checkpoints.torch_unpickle import FOLLOWED, evaluate
+from deberta_ref.checkpoints.torch import pickle as torch_pickle
+from deberta_ref.checkpoints.torch.pickle import MOST_BYTES, read
+from deberta_ref.checkpoints.torch.unpickle import FOLLOWED, evaluate
 
 CONTAINERS = ("zip", "pickles")
 NUMBERS = [0.5, -1.25, 3.0, 100.0, -0.0078125, 2.0, 7.0, -8.0, 9.5, 10.0, 11.25, 12.0]

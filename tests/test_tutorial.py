@@ -17,7 +17,7 @@ import pytest
 from kit import CASES
 
 from deberta_ref import Config
-from deberta_ref.conformance.mutants import mutants
+from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.positions import bucket
 
@@ -76,7 +76,7 @@ class Shell:
         entries = importlib.metadata.entry_points(group="pytest11")
         plugin = "" if any(e.value == "deberta_ref.pytest_plugin" for e in entries) else "-p deberta_ref.pytest_plugin"
         for name, arguments in {
-            "deberta-ref": "-m deberta_ref.cli",
+            "deberta-ref": "-m deberta_ref",
             "python": "",
             "pytest": f"-m pytest {plugin}",
         }.items():

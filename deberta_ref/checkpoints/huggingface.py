@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from deberta_ref.checkpoints import architecture, safetensors_map, torch_pickle
+from deberta_ref.checkpoints import architecture, safetensors_map
 from deberta_ref.checkpoints.finite import refuse_nonfinite
+from deberta_ref.checkpoints.torch import pickle as torch_pickle
 from deberta_ref.config import Config
+from deberta_ref.fast.folding import constant
 from deberta_ref.files import replace, replacing
-from deberta_ref.folding import constant
 from deberta_ref.params import Params, misfits, shapes
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -19,8 +19,8 @@ import numpy as np
 from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.checkpoints.safetensors_map import widened
 from deberta_ref.config import Config
+from deberta_ref.fast.folding import constant
 from deberta_ref.files import replace
-from deberta_ref.folding import constant
 from deberta_ref.params import Params, shapes
 from deberta_ref.precision import STORED, Array
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from deberta_ref.conformance.corpus import SUITES, Case
+from deberta_ref.conformance.cases.corpus import SUITES, Case
 from deberta_ref.conformance.reports import as_json
 from deberta_ref.conformance.reports.pictures import pictures
 from deberta_ref.conformance.reports.words import conclusion, printable

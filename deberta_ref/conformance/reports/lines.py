@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Literal, TypeAlias
 
-from deberta_ref.conformance.corpus import SUITES
+from deberta_ref.conformance.cases.corpus import SUITES
 from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable, worst
 from deberta_ref.conformance.verdict import Match, Report, Status, Verdict
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from deberta_ref.conformance import noise
-from deberta_ref.conformance.corpus import Case
-from deberta_ref.conformance.noise import Size
-from deberta_ref.conformance.summary import SUMMARY
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref.conformance.cases.noise import Size
+from deberta_ref.conformance.cases.summary import SUMMARY
 from deberta_ref.conformance.verdict import LIMIT, Report, Verdict
 from deberta_ref.precision import Array
 from deberta_ref.taps import tap_axes

@@ -1,0 +1,191 @@
+"""The golden cases: what is asked, and what every right implementation gives for it. Data in golden/cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from deberta_ref import positions
+from deberta_ref.checkpoints import from_preset
+from deberta_ref.config import Config
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.noise import Size
+from deberta_ref.conformance.cases.operations import operation
+from deberta_ref.conformance.cases.summary import SUMMARY, summarised
+from deberta_ref.params import Params, num_params
+from deberta_ref.recipe import from_recipe
+from deberta_ref.taps import record, record_layer, tap_axes
+from deberta_ref.tokenizer import Tokenizer
+
+PLACES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
+"""Where the cases are: inside an installed package, and beside it in the repository."""
+
+SUITES = {
+    "model": "whole small models, with every tap",
+    "long": "more tokens than max_sequence_length",
+    "presets": "the published sizes: the last hidden state, and a summary of each layer",
+    "layer": "one encoder layer, fed golden inputs",
+    "ops": "single operations, fed golden inputs",
+    "tokenizer": "text to ids",
+}
+"""The suites, in the order in which a port is judged by them."""
+
+WHOLE = ("model", "long", "presets")
+"""The suites that ask for a whole model."""
+
+ROW = "relative_row"
+"""The tap of integers."""
+
+LARGE = 150_000_000
+"""Parameters from which on a case takes a gigabyte and more, and is judged only when asked for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case: a directory with a manifest, inputs and expected values."""
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Its name, which never changes: 'suite/name'."""
+        return str(self.manifest["id"])
+
+    @property
+    def suite(self) -> str:
+        """The suite that it belongs to, one of ``SUITES``."""
+        return self.id.partition("/")[0]
+
+    @property
+    def allow_long(self) -> bool:
+        """Whether T exceeds ``max_sequence_length``, clause REL-LONG."""
+        return bool(self.manifest.get("allow_long"))
+
+    @property
+    def config(self) -> Config:
+        """The sizes of the model; KeyError in a suite that has none."""
+        return Config(**self.manifest["config"])
+
+    @property
+    def large(self) -> bool:
+        """Whether its model has ``LARGE`` parameters or more."""
+        return "config" in self.manifest and num_params(self.config) >= LARGE
+
+    @cached_property
+    def params(self) -> Params:
+        """The parameters, float32: by the recipe, of the checkpoint beside the manifest, or of the demo."""
+        source = self.manifest["parameters"]
+        if "recipe" in source:
+            return from_recipe(self.config, source["recipe"]["seed"])
+        return from_preset(self.directory / source["checkpoint"] if "checkpoint" in source else source["preset"])
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """What is asked: arrays by name; for the suite tokenizer ``texts`` and ``sequence_length``."""
+        if self.suite == "tokenizer":
+            return dict(json.loads((self.directory / "inputs.json").read_text("utf-8")))
+        return _tensors(self.directory / "inputs.safetensors")
+
+    @cached_property
+    def expected(self) -> dict[str, Any]:
+        """What every right implementation gives: float64, and integers that are exact.
+
+        ``relative_row`` follows from the sizes alone: it is computed where the file leaves it out as too large.
+        """
+        held = _tensors(self.directory / "expected.safetensors")
+        return held if self.suite not in WHOLE or ROW in held else {**held, ROW: self._row(positions).astype(np.int64)}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The values that an answer must hold; the others are of use, and may be left out."""
+        if self.suite == "layer":
+            return (f"layers.{self.manifest['layer']}.output",)
+        return {"ops": ("result",), "tokenizer": ("token_ids", "padding_mask")}.get(self.suite, ("output",))
+
+    @property
+    def order(self) -> list[str]:
+        """The names of the expected values, in the order of the computation."""
+        if "config" not in self.manifest:
+            return list(self.expected)
+        names = list(tap_axes(self.config))
+        return sorted(self.expected, key=lambda name: names.index(name.removesuffix(SUMMARY)))
+
+    def varied(self, variation: ModuleType) -> Case:
+        """The case with what a permitted variation of the model gives for it."""
+        found = self.evaluate(variation, "float64")
+        other = Case(self.directory, self.manifest)
+        vars(other)["expected"] = {name: found[name] for name in self.expected}  # instead of reading the file
+        return other
+
+    @property
+    def floors(self) -> dict[str, Size]:
+        """The noise floor of every expected value; nothing for integers, which have none."""
+        floors = self.manifest.get("floors", {})
+        return {name: Size(**floors[name]) if name in floors else Size(0.0, 0.0) for name in self.expected}
+
+    def evaluate(self, model: ModuleType, dtype: Any) -> dict[str, Any]:
+        """What ``model`` gives, ``deberta_ref.model`` or a variant of it: every value that the case could hold."""
+        match self.suite:
+            case "ops":
+                return {"result": operation(model, self.manifest["operation"], self.inputs, dtype)}
+            case "layer":
+                return record_layer(model, self.params, self.manifest["layer"], self.inputs, dtype)
+            case "tokenizer":
+                tokenizer = Tokenizer.from_preset(self.manifest["tokenizer"]["preset"])
+                return tokenized(tokenizer, self.inputs)
+        found = self.view(record(model, self.params, self.inputs, dtype, allow_long=self.allow_long))
+        return found if ROW in found else {**found, ROW: self._row(model)}
+
+    def view(self, taps: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a model's taps what the case compares: they themselves, or summaries where it holds summaries."""
+        return summarised(taps) if self.suite == "presets" else dict(taps)
+
+    def _row(self, module: ModuleType) -> Any:
+        """The row of every pair of positions, as ``module`` has it: (T, T)."""
+        return module.relative_row(self.inputs["padding_mask"].shape[1], self.config)
+
+    def errors(self, found: Mapping[str, Any]) -> dict[str, Size]:
+        """The size of the error of every value in ``found`` that the case holds, over all that is valid."""
+        held = {name: value for name, value in found.items() if name in self.expected}
+        if "config" in self.manifest:
+            return noise.errors(held, self.expected, self.params, self.inputs)
+        where = self.inputs["mask"].astype(bool) if "mask" in self.inputs else ...
+        return {name: noise.error(value, self.expected[name], where) for name, value in held.items()}
+
+    def scores(self, found: Mapping[str, Any]) -> dict[str, float]:
+        """The score of every value in ``found`` that the case holds, in noise multiples (NOISE-SCORE)."""
+        return noise.scores(self.errors(found), self.floors)
+
+
+def tokenized(tokenizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tokenizer gives for a case of the suite tokenizer."""
+    texts = [tuple(text) if isinstance(text, list) else text for text in inputs["texts"]]
+    return dict(tokenizer(texts, sequence_length=inputs["sequence_length"]))
+
+
+def corpus(root: Path | None = None) -> list[Case]:
+    """Every golden case, in the order of the suites and of their ids; FileNotFoundError where there is none."""
+    place = root or next((place for place in PLACES if place.is_dir()), PLACES[0])
+    cases = [Case(path.parent, json.loads(path.read_text("utf-8"))) for path in place.glob("*/*/manifest.json")]
+    if not cases:
+        raise FileNotFoundError(f"There must be golden cases in {place}; there are none. Install the package again.")
+    return sorted(cases, key=lambda case: (list(SUITES).index(case.suite), case.id))
+
+
+def ordinary(case: Case) -> bool:
+    """Whether a port is asked for it by default: not the published sizes, which take minutes."""
+    return case.suite != "presets"
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file  # noqa: PLC0415 - costs time that `import deberta_ref` need not
+
+    return dict(load_file(path))

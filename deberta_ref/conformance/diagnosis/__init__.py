@@ -1,0 +1,1 @@
+"""Which mistake a failing port has made."""

@@ -1,0 +1,103 @@
+"""The mistake that a failing port has made, as far as its answers tell: every known one is made, and compared.
+
+A mistake is named when what the reference gives with it differs from every answer of the port, right and wrong ones, by
+no more than noise. Where none is, a lower precision is looked for, then two mistakes at once, then what comes nearest.
+Before all of them it is asked whether the values are right, and merely rounded when they were returned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref.conformance.diagnosis.evidence import Evidence
+from deberta_ref.conformance.diagnosis.explanation import Clock, Explanation, explained, in_order
+from deberta_ref.conformance.diagnosis.pairs import pairs
+from deberta_ref.conformance.diagnosis.precision import recognised
+from deberta_ref.conformance.diagnosis.rounded import returned_rounded
+from deberta_ref.conformance.diagnosis.text import of_texts
+from deberta_ref.conformance.mistakes.mistake import Mistake, can, known, known_in_operations
+from deberta_ref.conformance.verdict import LIMIT, Match
+
+MODELS = {"model", "long"}
+
+COMPARED = 3
+"""Cases that every mistake is compared on, so that it is known which come nearest."""
+
+NEAREST = 3
+"""Mistakes that are named at most where none explains everything."""
+
+
+def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: float = 20) -> list[Match]:
+    """The mistakes that a port may have made, best first, from what it answered: right answers too, a pair each.
+
+    An answer maps names of values to arrays, float64 or integers; an empty one stands for a case in which the port
+    raised something. A match whose score is within the limit explains everything; those over it explain a part, and
+    come nearest. Nothing is said of a port that is right. No comparison is begun after ``seconds``, and what was not
+    compared is not said to fit; a machine's sleep and other programs do not count.
+    """
+    start = time.perf_counter(), time.process_time()
+    out_of_time = lambda: min(time.perf_counter() - start[0], time.process_time() - start[1]) > seconds
+    given = list(answers)
+    suites: dict[str, list[Evidence]] = {}
+    for case, answer in given:
+        if case.suite != "tokenizer" and (evidence := Evidence(case, answer)).found:
+            suites.setdefault("model" if case.suite in MODELS else case.suite, []).append(evidence)
+    models = suites.get("model", [])
+    if not any(e.fails for e in models):  # the published sizes take seconds each
+        models = models + suites.get("presets", [])
+    silent = [case for case, answer in given if not answer]
+    found = of_models(models, silent, out_of_time) or of_models(suites.get("layer", []), silent, out_of_time)
+    found += matched(of_singles(known_in_operations(), in_order(suites.get("ops", [])), out_of_time))
+    found += of_texts([(case, answer) for case, answer in given if answer and case.suite == "tokenizer"], out_of_time)
+    first = {match.mutant: match for match in reversed(found)}
+    return sorted((match for match in found if match is first[match.mutant]), key=lambda match: match.score > LIMIT)
+
+
+def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time: Clock) -> list[Match]:
+    """The matches for answers to cases of whole models, or to cases of single layers.
+
+    ``silent`` are cases in which the port raised something: of mistakes that explain the answers, one that would do so
+    too comes first.
+    """
+    if not any(e.fails for e in evidence):
+        return []
+    if rounded := returned_rounded(evidence):
+        return rounded
+    order = in_order(evidence)
+    taps = any(set(e.found) - set(e.case.required) for e in evidence)
+    singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)
+    if taps and not matched(singles):  # a tap may be named wrongly, or be wrong besides
+        order = in_order(e for e in (e.required() for e in evidence) if e.found)
+        if not any(e.fails for e in order):
+            return nearest(singles)
+        singles = of_singles(known({"output"}), order, out_of_time)
+    return (
+        matched(singles, silent)
+        or recognised(order, out_of_time)
+        or matched(pairs(order, singles, out_of_time))
+        or nearest(singles)
+    )
+
+
+def of_singles(mistakes: Iterable[Mistake], order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
+    """How far each of these mistakes explains the answers; nothing where all are right."""
+    if not any(e.fails for e in order):
+        return []
+    return [explained(mistake, order, out_of_time, COMPARED) for mistake in mistakes]
+
+
+def matched(explanations: Iterable[Explanation], silent: Sequence[Case] = ()) -> list[Match]:
+    """Those that explain everything, best first."""
+    fitting = [e for e in explanations if e.fits]
+    if len(fitting) > 1:
+        asked = [case for case in silent if case.suite in {*MODELS, "layer"}]
+        fitting.sort(key=lambda e: (sum(can(e.mistake, case) for case in asked), e.score))
+    return [e.mistake.match(e.score) for e in fitting]
+
+
+def nearest(explanations: Iterable[Explanation]) -> list[Match]:
+    """The first of those that explain a part, best first."""
+    return [e.mistake.match(e.score) for e in sorted(explanations, key=lambda e: e.score) if e.partly][:NEAREST]

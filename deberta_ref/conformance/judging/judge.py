@@ -1,0 +1,195 @@
+"""The verdict on a port: case by case, then as a whole. Chapter 13 of spec/."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deberta_ref.conformance.cases import noise
+from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref.conformance.diagnosis.common import in_common
+from deberta_ref.conformance.diagnosis.diagnose import diagnose
+from deberta_ref.conformance.judging.answers import checked
+from deberta_ref.conformance.judging.determinism import not_deterministic
+from deberta_ref.conformance.judging.mislabelled_taps import agreed, of_what_is_shown, shown_wrongly
+from deberta_ref.conformance.mistakes.mutants import variations
+from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
+from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
+
+NEEDED = "model"
+"""The suite of which every case must have been judged: JUDGE-CONFORMS."""
+
+LAYERS_ASKED = 3
+"""Failing cases whose layers are asked for one by one, where the port offers it."""
+
+
+def judge(
+    port: Port,
+    cases: Sequence[Case],
+    *,
+    needed: Collection[str],
+    xfail: Collection[str] = (),
+    command: str = "deberta-ref check",
+    seen: Callable[[Verdict], None] = lambda _verdict: None,
+) -> Report:
+    """The report on a port: ``cases`` are put to it, one after another, and ``seen`` is told of every verdict.
+
+    ``needed`` are the ids without which nothing conforms, ``xfail`` those that are expected to fail. ``command`` judges
+    this port; `` --case ID`` is added to it.
+    """
+    start = time.perf_counter()
+    verdicts: list[Verdict] = []
+    random: str | None = None
+    for case in cases:
+        verdict = replace(verdict_on(port, case), reproduce=f"{command} --case {case.id}")
+        if case.id in xfail and verdict.status in {"fail", "error"}:
+            verdict = replace(verdict, status="xfail")
+        if verdict.status == "fail" and sum(v.local is not None for v in verdicts) < LAYERS_ASKED:
+            verdict = replace(verdict, local=first_wrong_layer(port, case))
+        if verdict.status == "fail" and random is None:
+            random = not_deterministic(port, case, verdict)
+        vars(case).pop("params", None)  # gigabytes at the published sizes
+        verdicts.append(verdict)
+        seen(verdict)
+    verdicts = agreed(cases, verdicts)
+    with np.errstate(all="ignore"):  # a port may be wrong by anything
+        explained = _explained({case.id: case for case in cases}, verdicts, random or "")
+    return Report(
+        port=port.name,
+        verdicts=tuple(verdicts),
+        **explained,
+        reasons=reasons(verdicts, needed, xfail),
+        undecided=undecided(verdicts, needed, xfail),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str) -> dict[str, Any]:
+    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer.
+
+    ``random`` is a sentence where the port is not deterministic: it is said where no known mistake explains it.
+    """
+    passing = [cases[v.id] for v in verdicts if v.status == "pass"]
+    failing = [v for v in verdicts if v.status == "fail"]
+    if not failing:
+        broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
+        return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
+    asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
+    matches = diagnose(asked)
+    if random and not any(m.score <= LIMIT for m in matches):  # a low precision varies as well, and is recognised
+        return {"common": (random, *in_common(passing, [(cases[v.id], v.found) for v in failing]))}
+    if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
+        return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
+    common = in_common(passing, [(cases[v.id], v.found) for v in failing])
+    return {"diagnosis": tuple(matches), "common": (*of_what_is_shown(failing), *common)}
+
+
+def verdict_on(port: Port, case: Case) -> Verdict:
+    """What a port's answer to one case is worth."""
+    start = time.perf_counter()
+    try:
+        answer = checked(case, port.answer(case))
+    except NotOffered as reason:
+        return Verdict(case.id, case.suite, "skip", notes=(str(reason),))
+    except PortError as error:
+        # IN-LENGTH: more than max_sequence_length tokens may be refused; what then comes is no mistake.
+        status: Status = "skip" if case.allow_long else "error"
+        return Verdict(case.id, case.suite, status, notes=(str(error),), seconds=time.perf_counter() - start)
+    scores = in_order(case, case.scores(answer.values))
+    notes = (*answer.faults, *answer.notes)
+    if max(scores.values(), default=0.0) > LIMIT:
+        for name in case.manifest.get("permits", ()):
+            varied = in_order(case, case.varied(variations[name].model()).scores(answer.values))
+            if max(varied.values()) <= LIMIT:  # JUDGE-CASE
+                scores, notes = varied, (*notes, f"It does what the specification permits as {name}.")
+    wrong = [name for name, score in scores.items() if score > LIMIT]  # JUDGE-LIMIT
+    first = wrong[0] if wrong else None  # JUDGE-FIRST
+    before = list(scores)[: list(scores).index(first)] if first else []
+    return Verdict(
+        case.id,
+        case.suite,
+        "fail" if wrong else "error" if answer.faults else "pass",  # JUDGE-CASE
+        score=max(scores.values(), default=None),
+        scores=scores,
+        first_tap=first,
+        last_tap_within=before[-1] if before else None,
+        shown_wrongly=shown_wrongly(case, scores),
+        notes=notes,
+        seconds=time.perf_counter() - start,
+        found=answer.values,
+    )
+
+
+def in_order(case: Case, scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores in the order of the computation, which is that of the case's values."""
+    return {name: scores[name] for name in case.order if name in scores}
+
+
+def first_wrong_layer(port: Port, case: Case) -> tuple[int, float] | None:
+    """The first layer that is wrong when it is fed golden inputs, and its score; or the last, if none is.
+
+    None where the port offers no layers, or the case does not hold what goes into them.
+    """
+    if case.suite not in {"model", "long"}:
+        return None
+    found = None
+    x = case.expected["embeddings"]
+    for n in range(case.config.num_layers):
+        name = f"layers.{n}.output"
+        inputs = {
+            "x": x,
+            "relative_embeddings": case.expected["relative_embeddings"],
+            "padding_mask": case.inputs["padding_mask"],
+        }
+        try:
+            given = checked(case, port.layer(case, n, inputs), layer=n)
+        except (NotOffered, PortError):
+            return found
+        if name not in given.values:
+            return found
+        score = noise.scores(case.errors({name: given.values[name]}), case.floors)[name]
+        found = (n, score)
+        if score > LIMIT:
+            return found
+        x = case.expected[name]
+    return found
+
+
+def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> tuple[str, ...]:
+    """Why a port does not conform, a sentence each; none where it does."""
+    # JUDGE-CONFORMS
+    found = []
+    judged = [v for v in verdicts if v.status != "skip"]
+    for status, what in (("fail", "over the limit"), ("error", "without a usable answer")):
+        if ids := [v.id for v in verdicts if v.status == status]:
+            found.append(f"{len(ids)} of {len(judged)} cases {'is' if len(ids) == 1 else 'are'} {what}.")
+    if missing := set(needed) - {v.id for v in judged}:
+        names = ", ".join(sorted(missing)[:3]) + (" …" if len(missing) > 3 else "")
+        was = "was" if len(missing) == 1 else "were"
+        found.append(f"{len(missing)} of the {len(needed)} cases that a verdict needs {was} not judged: {names}.")
+    if unexplained := [v.id for v in verdicts if v.status == "skip" and not v.notes]:
+        found.append(f"{', '.join(unexplained)} {'was' if len(unexplained) == 1 else 'were'} skipped without a reason.")
+    unjudged = set(xfail) - {v.id for v in judged}
+    unmet = set(xfail) - unjudged - {v.id for v in judged if v.status == "xfail"}
+    for expected, what in ((unmet, "did not"), (unjudged, "must be judged to do so")):
+        if expected:
+            is_ = "is" if len(expected) == 1 else "are"
+            found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
+    if needed and not found and not any(v.status == "pass" and v.id in needed for v in verdicts):
+        found.append(f"None of the {len(needed)} cases that a verdict needs passes: one at least must.")
+    return tuple(found)
+
+
+def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> bool:
+    """Whether nothing stands against a port but that too few cases were judged, and those that were did pass."""
+    passed = any(v.status == "pass" for v in verdicts)
+    return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
+
+
+def needed_cases(cases: Sequence[Case]) -> set[str]:
+    """The ids of the cases without which no verdict is given."""
+    return {case.id for case in cases if case.suite == NEEDED}

@@ -1,0 +1,1 @@
+"""The ways to be wrong that are known."""

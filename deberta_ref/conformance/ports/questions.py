@@ -1,0 +1,116 @@
+"""What a port is handed for a case: a checkpoint, inputs, and on the disk a manifest that says what is asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deberta_ref.checkpoints import locate
+from deberta_ref.config import Config
+from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref.params import num_params
+from deberta_ref.recipe import from_recipe
+
+FOR_OPERATIONS = Config(60, 1, 2, 24, 32, max_sequence_length=16, bucket_size=8)
+"""Operations need no parameters, but a port is loaded with some."""
+
+KEPT = 5_000_000
+"""Parameters below which a checkpoint stays until the last case: many cases share one."""
+
+MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+    """Checkpoint directories in the Hugging Face layout, one for all cases with the same parameters.
+
+    They live as long as this does. Of the large ones only the last asked for is kept.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._root = Path(tempfile.mkdtemp(prefix="deberta-ref-"))
+        self._known: dict[str, Path] = {}
+        self._large: set[str] = set()
+        weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+
+    def of(self, case: Case) -> Path:
+        """The directory with the parameters of ``case``."""
+        parameters = _identity(case)
+        if parameters not in self._known:
+            for name in self._large:
+                shutil.rmtree(self._known.pop(name), ignore_errors=True)
+            self._large = set() if is_small(case) else {parameters}
+            directory = Path(tempfile.mkdtemp(dir=self._root))
+            write_checkpoint(case, directory)
+            self._known[parameters] = directory
+        return self._known[parameters]
+
+
+def is_small(case: Case) -> bool:
+    """Whether its model has less than ``KEPT`` parameters."""
+    return "config" not in case.manifest or num_params(case.config) < KEPT
+
+
+def write_checkpoint(case: Case, directory: Path) -> None:
+    """Write the parameters of a case; with the demo's, its spm.model; for an operation some small ones."""
+    if preset := _preset(case):
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in locate(preset).iterdir():
+            if path.is_file():
+                shutil.copyfile(path, directory / path.name)
+    elif case.suite == "ops":
+        from_recipe(FOR_OPERATIONS).save(directory)
+    else:
+        case.params.save(directory)
+
+
+def handed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of a case's tensors, which a port may change: int64, and float32."""
+    return {name: np.array(x, np.float32 if x.dtype.kind == "f" else np.int64, order="C") for name, x in inputs.items()}
+
+
+def texts(case: Case) -> list[Any]:
+    """The texts of a case of the suite tokenizer: a str each, or a tuple of two."""
+    return [tuple(text) if isinstance(text, list) else text for text in case.inputs["texts"]]
+
+
+def write_inputs(case: Case, directory: Path, inputs: Mapping[str, Any]) -> Path:
+    """Write what is asked, into inputs.safetensors or, where it is texts, inputs.json; returns the path."""
+    from safetensors.numpy import save_file  # noqa: PLC0415 - costs time that other commands need not
+
+    if case.suite == "tokenizer":
+        path = directory / "inputs.json"
+        path.write_text(json.dumps(inputs, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    else:
+        path = directory / "inputs.safetensors"
+        save_file(handed(inputs), path)
+    return path
+
+
+def write_manifest(case: Case, directory: Path, **others: Any) -> Path:
+    """Write the case's manifest, with ``others`` in it; returns the path."""
+    path = directory / MANIFEST
+    text = json.dumps({**case.manifest, **others}, ensure_ascii=False, indent=2, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")
+    return path
+
+
+def _preset(case: Case) -> str | None:
+    source = case.manifest.get("tokenizer") or case.manifest.get("parameters") or {}
+    preset: str | None = source.get("preset")
+    return preset
+
+
+def _identity(case: Case) -> str:
+    """The same for cases with the same parameters."""
+    if case.suite == "ops":
+        return case.suite
+    beside = str(case.directory) if "checkpoint" in case.manifest.get("parameters", {}) else ""
+    return _preset(case) or json.dumps([case.manifest["config"], case.manifest["parameters"], beside], sort_keys=True)
