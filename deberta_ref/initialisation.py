@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deberta_ref.config import Config
-from deberta_ref.fast.folding import constant
+from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
 from deberta_ref.precision import STORED, Array, known_dtype
 
@@ -62,7 +62,7 @@ def init(config: Config, seed: int = 0, dtype: Any = "float32") -> Params:
             for start in range(0, flat.size, 1 << 16):  # a block stays in the cache
                 block = flat[start : start + (1 << 16)]
                 block[:] = truncated_normal(stream.random_raw(block.size))
-    return Params.from_arrays(config, {name: constant(array) for name, array in arrays.items()})
+    return Params.from_arrays(config, {name: own(array) for name, array in arrays.items()})
 
 
 def truncated_normal(raw: NDArray[np.uint64]) -> Array:

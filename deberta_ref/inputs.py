@@ -44,11 +44,6 @@ class Batch:
         return int(self.mask.shape[1])
 
     @cached_property
-    def index(self) -> Integers:
-        """The packed token of each position, N, one past the last, where it is padded: (B, T)."""
-        return np.where(self.mask, self.mask.cumsum().reshape(self.mask.shape) - 1, len(self.token_ids))
-
-    @cached_property
     def sequences(self) -> tuple[Sequence, ...]:
         """The examples that have valid tokens."""
         ends = self.mask.sum(axis=1).cumsum().tolist()

@@ -3,30 +3,30 @@
 forward -> encode -> embed, then encoder_layer -> disentangled_attention for each layer.
 
 Shapes: B examples of T positions, N valid tokens among them, D features, H heads of d features, R relative embeddings,
-F features inside the feed-forward. A padded token does not exist: x is (N, D), the valid tokens of the batch one after
-another, and only attention needs to know which tokens are of one sequence. One last row of x stands for all padded
-tokens: its embedding is zeros and it hears nobody, so it is the same wherever it stands.
+F features inside the feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded tokens are
+left out, so nothing is masked; only attention needs to know which tokens are of one sequence, and where they stand.
 
-``tap(name, value)`` hands an intermediate value to whoever listens.
+The operations are defined in ops.py, in a line or a few. fast/ has the same ones made fast, and they are used here.
+``tap(name, value)`` returns the value, and shows it to whoever asked for the intermediate values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from deberta_ref.config import Config
-from deberta_ref.fast.relative_products import relative_products
-from deberta_ref.inputs import Batch, pack
-from deberta_ref.ops import few_at_a_time, gelu, layer_norm, linear, matmul, merge_heads, mT, softmax, split_heads
+from deberta_ref.fast import a_few_heads_at_a_time, folded, gelu, layer_norm, linear, relative_products
+from deberta_ref.inputs import Batch, Sequence, pack
+from deberta_ref.ops import matmul, merge_heads, mT, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
 from deberta_ref.precision import Array, DType, Integers, compute_dtype
+from deberta_ref.taps import Tap, at, untapped
 
-Tap = Callable[[str, Any], None]
+Sequences = list[tuple[Sequence, Integers]]
+"""Each sequence of a batch, with the relative row of each pair of its tokens."""
 
 
 def forward(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = False) -> Array:
@@ -42,75 +42,73 @@ def forward(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool 
     batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
     output = np.empty((*batch.mask.shape, params.config.hidden_dim), compute_dtype(dtype, params.dtype))  # (B, T, D)
     with np.errstate(all="ignore"):  # an overflow that matters shows as an infinity or a NaN
-        for examples, part in batch.parts():
-            output[examples] = encode(params, part, output.dtype, lambda _name, _value: None)[part.index]  # PAD-OUTPUT
+        for examples, part in batch.parts():  # a few at a time, so that a large batch takes no more memory
+            output[examples][part.mask] = encode(params, part, output.dtype, untapped)
+        if not batch.mask.all():
+            output[~batch.mask] = padded(params, output.dtype)  # PAD-OUTPUT
     return output
 
 
 def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
-    """All layers over the packed tokens of a batch: (N + 1, D)."""
-    x = embed(params, batch.token_ids, dtype)  # (N + 1, D)
-    tap("embeddings", x)
-    relative = params.relative_embedding.astype(dtype, copy=False)
-    relative = layer_norm(relative, params.relative_norm)  # (R, D)   REL-NORM
-    tap("relative_embeddings", relative)
-    row = relative_row(batch.length, params.config)  # (T, T)   REL-ROW
-    tap("relative_row", row)
-    sequences = [(s.tokens, row[s.positions][:, s.positions]) for s in batch.sequences]  # PAD-POSITIONS
-    for n, layer in enumerate(params.layers):  # LAYER-STACK
-        x = encoder_layer(layer, params.config, x, relative, sequences, lambda t, v: tap(f"layers.{n}.{t}", v))  # noqa: B023
-    tap("output", x)
-    return x
+    """All layers over the valid tokens of a batch: (N, D)."""
+    x = tap("embeddings", embed(params, batch.token_ids, dtype))  # (N, D)
+    table = params.relative_embedding.astype(dtype, copy=False)
+    relative = tap("relative_embeddings", layer_norm(table, params.relative_norm))  # (R, D)   REL-NORM
+    row = tap("relative_row", relative_row(batch.length, params.config))  # (T, T)   REL-ROW
+    sequences = [(s, row[s.positions][:, s.positions]) for s in batch.sequences]  # PAD-POSITIONS
+    for n, p in enumerate(params.layers):  # LAYER-STACK
+        x = encoder_layer(p, params.config.num_heads, x, relative, sequences, at(tap, f"layers.{n}."))
+    return tap("output", x)
 
 
 def embed(params: Params, token_ids: Integers, dtype: DType) -> Array:
-    """The normalised embeddings of the valid tokens, and zeros for the padded ones: (N,) -> (N + 1, D)."""
+    """The normalised embeddings of tokens: (N,) -> (N, D)."""
     x = params.token_embedding[token_ids].astype(dtype, copy=False)  # (N, D)   EMB-LOOKUP
-    x = layer_norm(x, params.embeddings_norm)  # (N, D)   EMB-NORM
-    return np.concatenate([x, np.zeros((1, x.shape[1]), dtype)])  # (N + 1, D)   PAD-OUTPUT
+    return layer_norm(x, params.embeddings_norm)  # EMB-NORM
 
 
-def encoder_layer(
-    p: Layer, config: Config, x: Array, relative: Array, sequences: Iterable[tuple[slice, Integers]], tap: Tap
-) -> Array:
-    """One layer over the packed tokens of a batch: (N + 1, D) -> (N + 1, D)."""
-    query, key, value = (split_heads(linear(x, w), config.num_heads) for w in (p.query, p.key, p.value))
-    tap("attention.query", query)  # (H, N + 1, d)   ATT-PROJECTIONS, ATT-HEADS
-    tap("attention.key", key)
-    tap("attention.value", value)
-    relative_query, relative_key = (split_heads(linear(relative, w), config.num_heads) for w in (p.query, p.key))
-    tap("attention.relative_query", relative_query)  # (H, R, d)   ATT-SHARED
-    tap("attention.relative_key", relative_key)
+def encoder_layer(p: Layer, num_heads: int, x: Array, relative: Array, sequences: Sequences, tap: Tap) -> Array:
+    """One layer over the valid tokens of a batch: (N, D) -> (N, D)."""
+    query = tap("attention.query", split_heads(linear(x, p.query), num_heads))  # (H, N, d)   ATT-PROJECTIONS, ATT-HEADS
+    key = tap("attention.key", split_heads(linear(x, p.key), num_heads))
+    value = tap("attention.value", split_heads(linear(x, p.value), num_heads))
+    relative_query = tap("attention.relative_query", split_heads(linear(relative, p.query), num_heads))  # ATT-SHARED
+    relative_key = tap("attention.relative_key", split_heads(linear(relative, p.key), num_heads))  # (H, R, d)
 
-    context = np.zeros_like(query)  # (H, N + 1, d), in memory (N + 1, D)   PAD-OUTPUT: a padded token hears nobody
-    for tokens, row in sequences:  # PAD-ABSENT: and nobody hears it
-        for h in few_at_a_time(config.num_heads, row.size):
-            operands = query[h, tokens], key[h, tokens], value[h, tokens], relative_query[h], relative_key[h]
-            context[h, tokens] = disentangled_attention(*operands, row, tap)
-    context = merge_heads(context)  # (N + 1, D)
-    tap("attention.context", context)
-
-    x = layer_norm(x + linear(context, p.attention_output), p.attention_norm)  # (N + 1, D)   LAYER-ATTENTION
-    tap("attention.output", x)
-    inner = gelu(linear(x, p.up))  # (N + 1, F)   LAYER-INNER, GELU-ERF
-    tap("feedforward.inner", inner)
-    x = layer_norm(x + linear(inner, p.down), p.feedforward_norm)  # (N + 1, D)   LAYER-FEEDFORWARD
-    tap("output", x)
-    return x
+    contexts = np.empty_like(query)  # (H, N, d)
+    for s, row in sequences:  # PAD-ABSENT: each sequence by itself
+        operands = query[:, s.tokens], key[:, s.tokens], value[:, s.tokens], relative_query, relative_key
+        contexts[:, s.tokens] = disentangled_attention(*operands, row, at(tap, sequence=s))
+    context = tap("attention.context", merge_heads(contexts))  # (N, D)   ATT-CONTEXT
+    return after_attention(p, x, context, tap)
 
 
+@a_few_heads_at_a_time
 def disentangled_attention(
     query: Array, key: Array, value: Array, relative_query: Array, relative_key: Array, row: Integers, tap: Tap
 ) -> Array:
-    """Who hears whom in one sequence, by content and by distance: (H, T, d) -> (H, T, d)."""
-    c2c = matmul(query, mT(key))  # (H, T, T)   ATT-C2C: query i · key j
-    tap("attention.c2c", c2c)
-    c2p = relative_products(query, relative_key, row)  # ATT-C2P: query i · relative_key row(i, j)
-    tap("attention.c2p", c2p)
-    p2c = mT(relative_products(key, relative_query, row.T))  # ATT-P2C: key j · relative_query row(i, j)
-    tap("attention.p2c", p2c)
-    scores = (c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1])  # ATT-SCALE: one scale for three terms
-    tap("attention.scores", scores)
-    probs = softmax(scores)  # (H, T, T)   ATT-PROBS: over the keys j
-    tap("attention.probs", probs)
+    """Who attends to whom in one sequence, by content and by distance: (H, T, d) -> (H, T, d)."""
+    c2c = tap("attention.c2c", matmul(query, mT(key)))  # (H, T, T)   ATT-C2C: query i · key j
+    c2p = tap("attention.c2p", relative_products(query, relative_key, row))  # ATT-C2P: query i · relative_key row
+    p2c = tap("attention.p2c", mT(relative_products(key, relative_query, row.T)))  # ATT-P2C: key j · relative_query row
+    scores = tap("attention.scores", (c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1]))  # ATT-SCALE: one for the three
+    probs = tap("attention.probs", softmax(scores))  # (H, T, T)   ATT-PROBS: over the keys j
     return matmul(probs, value)  # (H, T, d)   ATT-CONTEXT
+
+
+def after_attention(p: Layer, x: Array, context: Array, tap: Tap) -> Array:
+    """The rest of a layer, token by token: (N, D) and the contexts (N, D) -> (N, D)."""
+    x = tap(
+        "attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm)
+    )  # LAYER-ATTENTION
+    inner = tap("feedforward.inner", gelu(linear(x, p.up)))  # (N, F)   LAYER-INNER, GELU-ERF
+    return tap("output", layer_norm(x + linear(inner, p.down), p.feedforward_norm))  # LAYER-FEEDFORWARD
+
+
+@folded
+def padded(params: Params, dtype: DType) -> Array:
+    """What a padded position holds: an embedding of zeros that attends to nothing, through all layers: (1, D)."""
+    x, context = np.zeros((2, 1, params.config.hidden_dim), dtype)  # (1, D) each   PAD-OUTPUT
+    for p in params.layers:
+        x = after_attention(p, x, context, untapped)
+    return x

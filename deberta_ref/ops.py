@@ -1,32 +1,21 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
+What is slow as defined here has an equal in fast/, which the model computes with: ``gelu``, ``relative_products``, and
+``linear`` and ``layer_norm`` of constants. tests/test_fast.py holds each pair together.
+
 Each computes in the type of its first argument, float32 or float64; parameters kept in another type are cast where
 they are used. None changes its arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any
 
 import numpy as np
 
-from deberta_ref.fast.folding import folded
-from deberta_ref.fast.gelu import gelu
 from deberta_ref.params import Linear, Norm
-from deberta_ref.precision import Array
-
-__all__ = [
-    "few_at_a_time",
-    "gelu",
-    "layer_norm",
-    "linear",
-    "mT",
-    "matmul",
-    "merge_heads",
-    "softmax",
-    "split_heads",
-]
+from deberta_ref.precision import Array, Integers
 
 EPSILON = 1e-7
 """NORM-EPSILON: what is added to a variance, in every layer normalisation of every DeBERTaV3."""
@@ -34,24 +23,18 @@ EPSILON = 1e-7
 SAFE = 32
 """Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""
 
-CACHED = 1 << 18
-"""Scores at a time. Attention has half a dozen temporaries of their number, which should stay in the cache."""
-
 
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product over the last two axes: (…, n, k) and (…, k, m) -> (…, n, m)."""
-    product: Array = np.matmul(a, b)
-    return product
+    return np.matmul(a, b)
 
 
-@folded
 def linear(x: Array, p: Linear) -> Array:
     """The linear map x · weightᵀ + bias: (…, in) -> (…, out)."""
     weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
     return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
 
 
-@folded
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -65,10 +48,15 @@ def layer_norm(x: Array, p: Norm) -> Array:
         variance = np.square(centred).mean(axis=-1, keepdims=True)  # over D, not D − 1
         epsilon = np.ldexp(x.dtype.type(EPSILON), -2 * exponent)  # NORM-EPSILON
         deviation = np.maximum(np.sqrt(variance + epsilon), np.finfo(x.dtype).tiny)  # not 0 where a scaled epsilon is
-        normalised: Array = np.divide(centred, deviation, out=centred)  # NORM-DEFINITION
+        normalised = np.divide(centred, deviation, out=centred)  # NORM-DEFINITION
         normalised *= scale
         normalised += bias
     return normalised
+
+
+def gelu(x: Array) -> Array:
+    """The product x · Φ(x), Φ the standard normal distribution function: any shape, the same shape."""
+    return (x * _normal_distribution(x)).astype(x.dtype)  # GELU-ERF
 
 
 def softmax(x: Array) -> Array:
@@ -80,14 +68,18 @@ def softmax(x: Array) -> Array:
     return exp
 
 
-def few_at_a_time(num_heads: int, pairs: int) -> Iterator[slice]:
-    """All heads, so many at a time that their scores of these pairs stay in the cache."""
-    few = max(1, CACHED // pairs)
-    return (slice(h, h + few) for h in range(0, num_heads, few))
+def relative_products(x: Array, relative: Array, row: Integers) -> Array:
+    """For every pair (i, j) the product of token i and its relative row: (H, T, d), (H, R, d), (T, T) -> (H, T, T)."""
+    return gather_rows(matmul(x, mT(relative)), row)  # ATT-C2P, ATT-P2C: every token by every row, and a choice
+
+
+def gather_rows(products: Array, row: Integers) -> Array:
+    """For every pair (i, j) the product of token i with relative row[i, j]: (H, T, R) and (T, T) -> (H, T, T)."""
+    return np.take_along_axis(products, row[None], axis=-1)  # ATT-C2P, ATT-P2C
 
 
 def split_heads(x: Array, num_heads: int) -> Array:
-    """Head h is features h·d to (h + 1)·d: (N, D) -> (H, N, d), not copied."""
+    """Head h is features h·d to (h + 1)·d: (N, D) -> (H, N, d), a view."""
     return x.reshape(len(x), num_heads, -1).swapaxes(0, 1)  # ATT-HEADS
 
 
@@ -97,5 +89,9 @@ def merge_heads(x: Array) -> Array:
 
 
 def mT(x: Any) -> Any:  # noqa: N802 - the array API's name
-    """The transposed matrices: (…, n, m) -> (…, m, n), not copied."""
+    """The transposed matrices: (…, n, m) -> (…, m, n), a view."""
     return x.swapaxes(-1, -2)
+
+
+_normal_distribution = np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)), otypes=[np.float64])
+"""Φ, number by number, in float64: ½(1 + erf(x/√2)) without its cancellation where x is far below 0."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deberta_ref.config import Config
-from deberta_ref.fast.folding import constant
+from deberta_ref.ownership import own
 from deberta_ref.precision import STORED, Array, DType, known_dtype
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Params:
         with np.errstate(over="raise", under="ignore"):
             try:
                 arrays = {
-                    name: array if array.dtype == kept else constant(array.astype(kept))
+                    name: array if array.dtype == kept else own(array.astype(kept))
                     for name, array in self.arrays().items()
                 }
             except FloatingPointError:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deberta_ref.config import Config
-from deberta_ref.fast.folding import constant
+from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
 from deberta_ref.precision import Integers
 
@@ -38,7 +38,7 @@ def from_recipe(config: Config, seed: int = 0) -> Params:
             odd = 2 * draws.astype(np.int64) - 4095
             block[:] = (odd * factor(name, shape) + offset) * 2.0**-22  # an integer below 2²⁴, so exact   REC-VALUES
         arrays[name] = flat.reshape(shape)
-    return Params.from_arrays(config, {name: constant(array) for name, array in arrays.items()})
+    return Params.from_arrays(config, {name: own(array) for name, array in arrays.items()})
 
 
 def recipe_ids(config: Config, B: int, T: int, seed: int = 0) -> Integers:

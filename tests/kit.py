@@ -16,7 +16,7 @@ IMPORTS = """
     import sys
     from deberta_ref import Tokenizer, forward, from_preset, model
     from deberta_ref.conformance.cases.operations import operation
-    from deberta_ref.taps import record_layer
+    from deberta_ref.tracing import record_layer
 """
 """What a port that answers every suite begins with."""
 

@@ -29,7 +29,7 @@ from deberta_ref.conformance.mistakes.mistake import CANNOT, known, of_mutant
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.verdict import LIMIT
-from deberta_ref.taps import record
+from deberta_ref.tracing import record
 
 ASKED = [case for case in CASES.values() if ordinary(case)]
 MODELS = {"model", "long"}

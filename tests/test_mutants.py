@@ -23,7 +23,7 @@ from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.verdict import Verdict
 from deberta_ref.params import Norm
 from deberta_ref.recipe import from_recipe, recipe_ids
-from deberta_ref.taps import record
+from deberta_ref.tracing import record
 
 sys.path.append(str(Path(__file__).parents[1] / "golden"))
 from plans import low_scores

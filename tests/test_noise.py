@@ -12,7 +12,7 @@ from deberta_ref import Config, Params, trace
 from deberta_ref.conformance.cases import noise, variants
 from deberta_ref.params import Linear, Norm
 from deberta_ref.recipe import from_recipe, recipe_ids
-from deberta_ref.taps import record
+from deberta_ref.tracing import record
 
 clause = pytest.mark.clause
 

@@ -20,8 +20,8 @@ from deberta_ref.checkpoints import architecture, safetensors_map
 from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.checkpoints.torch import pickle as torch_pickle
 from deberta_ref.config import Config
-from deberta_ref.fast.folding import constant
 from deberta_ref.files import replace, replacing
+from deberta_ref.ownership import own
 from deberta_ref.params import Params, misfits, shapes
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -134,18 +134,18 @@ def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, a
     wanted = {tensor_name(name): shape for name, shape in shapes(config).items()}
     found, leftovers = {}, []
     for name, array in tensors.items():
-        own = name.removeprefix(prefix) if name.startswith(prefix) else name
-        if LEFTOVERS.fullmatch(own) or LEFTOVERS.fullmatch(name.removeprefix(prefix.removesuffix("deberta."))):
+        bare = name.removeprefix(prefix) if name.startswith(prefix) else name
+        if LEFTOVERS.fullmatch(bare) or LEFTOVERS.fullmatch(name.removeprefix(prefix.removesuffix("deberta."))):
             leftovers.append(name)
         else:  # what lacks the prefix stays unknown, even if it has the name of an encoder's tensor without it
-            found[own if name.startswith(prefix) else f"{name}, without the prefix {prefix}"] = array
+            found[bare if name.startswith(prefix) else f"{name}, without the prefix {prefix}"] = array
     if faults := misfits(wanted, {name: np.shape(array) for name, array in found.items()}):
         raise ValueError(f"{where}: these tensors do not fit the configuration: {'; '.join(faults)}.")
     if not allow_nonfinite:
         refuse_nonfinite(found, where)
     if leftovers:
         logger.info("%s: left out, as they are not the encoder's: %s", where, ", ".join(sorted(leftovers)))
-    return Params.from_arrays(config, {name: constant(found[tensor_name(name)]) for name in shapes(config)})
+    return Params.from_arrays(config, {name: own(found[tensor_name(name)]) for name in shapes(config)})
 
 
 def _prefix(tensors: Iterable[str], where: object) -> str:

@@ -19,8 +19,8 @@ import numpy as np
 from deberta_ref.checkpoints.finite import refuse_nonfinite
 from deberta_ref.checkpoints.safetensors_map import widened
 from deberta_ref.config import Config
-from deberta_ref.fast.folding import constant
 from deberta_ref.files import replace
+from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
 from deberta_ref.precision import STORED, Array
 
@@ -266,7 +266,7 @@ def _fitted(directory: Path, config: Config, found: list[tuple[str, Array]]) -> 
     for name, shape in shapes(config).items():
         array = arrays[variable_name(name)]
         turned[name] = array.reshape(shape[::-1]).T if name.endswith(".weight") else array.reshape(shape)
-    return Params.from_arrays(config, {name: constant(array) for name, array in turned.items()})
+    return Params.from_arrays(config, {name: own(array) for name, array in turned.items()})
 
 
 def _weights(params: Params) -> bytes:

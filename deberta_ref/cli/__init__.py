@@ -33,7 +33,7 @@ from deberta_ref.params import Params
 from deberta_ref.precision import Array
 from deberta_ref.presets import presets
 from deberta_ref.progress import progress
-from deberta_ref.taps import trace
+from deberta_ref.tracing import trace
 
 AT_A_TIME = 8
 """Examples in one forward pass: enough for large matrix products, few enough for the progress to move."""

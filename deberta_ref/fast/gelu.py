@@ -1,6 +1,7 @@
-"""GELU(x) = x · Φ(x), Φ the standard normal distribution function: clauses GELU-ERF and GELU-ACCURACY of spec/.
+"""GELU by tables, to the last digits: clauses GELU-ERF and GELU-ACCURACY of spec/. By definition: ``ops.gelu``.
 
-NumPy has no erf, and ½(1 + erf(x/√2)) would lose every digit in the negative tail, where Φ(x) is small.
+GELU(x) = x · Φ(x), Φ the standard normal distribution function. NumPy has no erf, and ½(1 + erf(x/√2)) would lose every
+digit in the negative tail, where Φ(x) is small.
 
 In float64 the tail is Φ(−t) = exp(−t²/2) · G(t), where G(t) = Φ(−t) · exp(t²/2) is smooth, between ½ at 0 and 0.01 at
 40, and solves G′ = t·G − 1/√(2π). So its Taylor series about any node follows from its value there, and the values
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from deberta_ref.precision import Array
 
-BLOCK = 1 << 14
-"""Elements at a time: a block and its temporaries stay in the cache."""
+ELEMENTS_AT_A_TIME = 1 << 14
+"""A block and its temporaries stay in the cache."""
 
 TAIL = 40.0
 """Beyond this t, t · Φ(−t) is under half the smallest float64."""
@@ -49,8 +50,8 @@ def gelu(x: Array) -> Array:
     flat = np.ascontiguousarray(x).reshape(-1)
     result = np.empty_like(flat)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for start in range(0, flat.size, BLOCK):
-            result[start : start + BLOCK] = evaluate(flat[start : start + BLOCK])
+        for start in range(0, flat.size, ELEMENTS_AT_A_TIME):
+            result[start : start + ELEMENTS_AT_A_TIME] = evaluate(flat[start : start + ELEMENTS_AT_A_TIME])
     return result.reshape(x.shape)
 
 

@@ -21,8 +21,9 @@ from deberta_ref.conformance.cases.operations import operation
 from deberta_ref.conformance.cases.summary import SUMMARY, summarised
 from deberta_ref.params import Params, num_params
 from deberta_ref.recipe import from_recipe
-from deberta_ref.taps import record, record_layer, tap_axes
+from deberta_ref.taps import tap_axes
 from deberta_ref.tokenizer import Tokenizer
+from deberta_ref.tracing import record, record_layer
 
 PLACES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
 """Where the cases are: inside an installed package, and beside it in the repository."""

@@ -17,11 +17,11 @@ import numpy as np
 from deberta_ref.conformance.cases.summary import SUMMARY
 from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.fast.gelu import gelu
-from deberta_ref.fast.relative_products import gather_rows
-from deberta_ref.ops import EPSILON
+from deberta_ref.ops import EPSILON, gather_rows
 from deberta_ref.params import Linear, Norm, Params
 from deberta_ref.precision import Array, Integers
-from deberta_ref.taps import record, tap_axes, trace
+from deberta_ref.taps import tap_axes
+from deberta_ref.tracing import record, trace
 
 MEMBERS = 8
 """Evaluations in an ensemble."""

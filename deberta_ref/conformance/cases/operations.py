@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from deberta_ref.config import Config
-from deberta_ref.fast.relative_products import gather_rows
-from deberta_ref.ops import mT
+from deberta_ref.ops import gather_rows, mT
 from deberta_ref.params import Linear, Norm
 
 Arrays = Mapping[str, Any]

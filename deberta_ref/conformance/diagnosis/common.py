@@ -12,7 +12,7 @@ from deberta_ref import model
 from deberta_ref.conformance.cases.corpus import WHOLE, Case
 from deberta_ref.conformance.diagnosis.patterns import masked, of_tokens, with_holes
 from deberta_ref.positions import bucket
-from deberta_ref.taps import record
+from deberta_ref.tracing import record
 
 MOST = 3
 """Sentences that are of use at once."""

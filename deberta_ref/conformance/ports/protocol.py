@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from deberta_ref import model
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.taps import record, record_layer
+from deberta_ref.tracing import record, record_layer
 
 
 class PortError(Exception):
