@@ -98,9 +98,8 @@ def disentangled_attention(
 
 def after_attention(p: Layer, x: Array, context: Array, tap: Tap) -> Array:
     """The rest of a layer, token by token: (N, D) and the contexts (N, D) -> (N, D)."""
-    x = tap(
-        "attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm)
-    )  # LAYER-ATTENTION
+    # LAYER-ATTENTION
+    x = tap("attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm))  # (N, D)
     inner = tap("feedforward.inner", gelu(linear(x, p.up)))  # (N, F)   LAYER-INNER, GELU-ERF
     return tap("output", layer_norm(x + linear(inner, p.down), p.feedforward_norm))  # LAYER-FEEDFORWARD
 

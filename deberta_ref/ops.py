@@ -80,12 +80,14 @@ def gather_rows(products: Array, row: Integers) -> Array:
 
 def split_heads(x: Array, num_heads: int) -> Array:
     """Head h is features h·d to (h + 1)·d: (N, D) -> (H, N, d), a view."""
-    return x.reshape(len(x), num_heads, -1).swapaxes(0, 1)  # ATT-HEADS
+    N, D = x.shape
+    return x.reshape(N, num_heads, D // num_heads).swapaxes(0, 1)  # ATT-HEADS
 
 
 def merge_heads(x: Array) -> Array:
     """The inverse of ``split_heads``: (H, T, d) -> (T, D)."""
-    return x.swapaxes(0, 1).reshape(x.shape[1], -1)  # ATT-HEADS, ATT-CONTEXT
+    H, T, d = x.shape
+    return x.swapaxes(0, 1).reshape(T, H * d)  # ATT-HEADS, ATT-CONTEXT
 
 
 def mT(x: Any) -> Any:  # noqa: N802 - the array API's name

@@ -10,7 +10,7 @@ from test_ops import layer_norm_by_loops
 
 from deberta_ref import Params, forward, init, trace
 from deberta_ref.inputs import pack
-from deberta_ref.model import disentangled_attention, embed, encode
+from deberta_ref.model import disentangled_attention, embed, encode, padded
 from deberta_ref.positions import bucket
 
 clause = pytest.mark.clause
@@ -37,7 +37,7 @@ def test_attention_is_a_triple_loop_over_pairs_and_features(seed):
     relative_query, relative_key = random.normal(size=(2, H, R, d))
     row = np.array([[row_of(config, i, j) for j in range(T)] for i in range(T)])
     taps = {}
-    context = disentangled_attention(query, key, value, relative_query, relative_key, row, taps.__setitem__)
+    context = disentangled_attention(query, key, value, relative_query, relative_key, row, taps.setdefault)
     for h in range(H):
         for i in range(T):
             scores = []
@@ -66,20 +66,35 @@ def test_p2c_reads_the_same_row_as_c2p():
     row = random.integers(0, 16, (6, 6))
     taps = {}
     one = np.ones((1, 6, 1))
-    disentangled_attention(one, one, key, relative, relative, row, taps.__setitem__)
+    disentangled_attention(one, one, key, relative, relative, row, taps.setdefault)
     assert (taps["attention.p2c"] == taps["attention.c2p"]).all()
     assert (taps["attention.p2c"][0] == relative[0, row, 0]).all()
 
 
-@clause("EMB-LOOKUP", "EMB-NORM", "PAD-OUTPUT")
-def test_embeddings_are_normalised_rows_and_zeros_at_the_end():
+@clause("EMB-LOOKUP", "EMB-NORM")
+def test_embeddings_are_normalised_rows():
     params = models.random_params(models.SMALL, np.random.default_rng(0))
     x = embed(params, np.array([0, 7, 39]), np.dtype("float64"))
+    assert x.shape == (3, models.SMALL.hidden_dim)
     norm = params.embeddings_norm
     for n, token in enumerate([0, 7, 39]):
         expected = layer_norm_by_loops(params.token_embedding[token], norm.scale, norm.bias)
         assert np.allclose(x[n], expected, rtol=0, atol=NOISE)
-    assert (x[3] == 0).all()
+
+
+@clause("PAD-OUTPUT")
+def test_a_padded_position_is_an_embedding_of_zeros_whose_context_is_zeros_in_every_layer():
+    params = models.random_params(models.SMALL, np.random.default_rng(0))
+    x = np.zeros(models.SMALL.hidden_dim)
+    for p in params.layers:
+        x = layer_norm_by_loops(x + p.attention_output.bias, p.attention_norm.scale, p.attention_norm.bias)
+        up = p.up.weight @ x + p.up.bias
+        inner = [u * 0.5 * math.erfc(-u / math.sqrt(2)) for u in up]
+        x = x + p.down.weight @ inner + p.down.bias
+        x = layer_norm_by_loops(x, p.feedforward_norm.scale, p.feedforward_norm.bias)
+    y = padded(params, np.dtype("float64"))
+    assert y.shape == (1, models.SMALL.hidden_dim)
+    assert np.allclose(y[0], x, rtol=0, atol=NOISE)
 
 
 @clause(
@@ -254,7 +269,7 @@ def test_everything_is_computed_in_the_type_asked_for(kept, dtype):
     taps = trace(params, inputs, dtype=dtype)
     assert {tap.dtype for name, tap in taps.items() if name != "relative_row"} == {expected}
     handed_over = {}
-    encode(params, pack(inputs, params), expected, handed_over.__setitem__)
+    encode(params, pack(inputs, params), expected, lambda name, value, **_: handed_over.setdefault(name, value))
     assert {tap.dtype for name, tap in handed_over.items() if name != "relative_row"} == {expected}
 
 

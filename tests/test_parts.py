@@ -8,6 +8,7 @@ import pytest
 
 from deberta_ref import Config, forward, trace
 from deberta_ref.inputs import AT_ONCE, pack
+from deberta_ref.model import padded
 
 clause = pytest.mark.clause
 
@@ -59,6 +60,19 @@ def test_an_example_gives_the_same_in_whatever_part_it_is():
         alone = trace(PARAMS, {name: rows[b : b + 1] for name, rows in inputs.items()})
         for name in ("output", "layers.1.attention.probs", "layers.0.feedforward.inner"):
             assert np.allclose(taps[name][b], alone[name][0], rtol=0, atol=1e-13), name
+
+
+@clause("PAD-OUTPUT")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_padded_position_holds_the_same_row_in_whatever_part_it_is(dtype):
+    config = Config(50, 2, 2, 16, 32)
+    params = models.random_params(config, np.random.default_rng(2), "float32")
+    mask = np.arange(512) < np.array([511, 511, 3])[:, None]  # two parts
+    inputs = {"token_ids": np.ones(mask.shape, int), "padding_mask": mask}
+    assert len(list(pack(inputs, params).parts())) == 2
+    y = forward(params, inputs, dtype)
+    assert (y[~mask] == padded(params, y.dtype)).all()
+    assert (trace(params, inputs, dtype)["output"] == y).all()
 
 
 def test_an_empty_batch_gives_an_empty_result():
