@@ -74,8 +74,8 @@ PORTS = (
         "FlashDeBERTa, its Triton kernels interpreted",
         ("flashdeberta",),
         "flashdeberta_interpreted",
-        found="it counts the mask and takes it for padding at the end: with holes it hears the wrong tokens; and it "
-        "refuses head sizes that are no power of two",
+        found="it takes the number of valid tokens for a length, as if all padding were at the end: with holes, tokens "
+        "attend to the wrong ones; and it refuses head sizes that are no power of two",
     ),
 )
 
