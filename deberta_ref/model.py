@@ -1,43 +1,53 @@
 """The DeBERTaV3 encoder: token ids in, last hidden states out. Read this beside spec/02 to spec/05.
 
-forward -> encode -> embed, then encoder_layer -> disentangled_attention for each layer.
+B examples of T positions have N valid tokens; D features, in H heads of d; R relative embeddings; F features inside the
+feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded tokens are left out, so nothing is
+masked; only attention needs to know which tokens are of one sequence, and at which positions.
 
-Shapes: B examples of T positions, N valid tokens among them, D features, H heads of d features, R relative embeddings,
-F features inside the feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded tokens are
-left out, so nothing is masked; only attention needs to know which tokens are of one sequence, and where they stand.
-
-The operations are defined in ops.py, in a line or a few. fast/ has the same ones made fast, and they are used here.
-``tap(name, value)`` returns the value, and shows it to whoever asked for the intermediate values.
+The operations are defined in ops.py; fast/ has the same ones made fast. ``tap(name, value)`` returns the value, and
+shows it to whoever asked for the intermediate values.
 """
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 
 from deberta_ref.fast import a_few_heads_at_a_time, folded, gelu, layer_norm, linear, relative_products
-from deberta_ref.inputs import Batch, Sequence, pack
+from deberta_ref.inputs import Batch, Inputs, Sequences, pack
 from deberta_ref.ops import matmul, merge_heads, mT, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
-from deberta_ref.precision import Array, DType, Integers, compute_dtype
+from deberta_ref.precision import Array, DType, DTypeLike, Integers, compute_dtype
 from deberta_ref.taps import Tap, at, untapped
 
-Sequences = list[tuple[Sequence, Integers]]
-"""Each sequence of a batch, with the relative row of each pair of its tokens."""
 
+def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, allow_long: bool = False) -> Array:
+    """The last hidden state of every token.
 
-def forward(params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = False) -> Array:
-    """The last hidden state of every token: (B, T, D).
+    Parameters
+    ----------
+    params : Params
+    inputs : mapping of str to array_like of int, each (B, T)
+        ``token_ids``, and ``padding_mask``: 1 for a valid token, 0 for a padded one.
+    dtype : 'float32' or 'float64', optional
+        What is computed in; by default the type of ``params``, but float32 at least.
+    allow_long : bool
+        Whether T may exceed ``max_sequence_length``.
 
-    ``inputs`` maps ``token_ids`` and ``padding_mask`` to integers of shape (B, T): ids below ``vocabulary_size``, and
-    1 for a valid token, 0 for a padded one. ``dtype``, 'float32' or 'float64', is what is computed in and returned; by
-    default the type of ``params``, but float32 at least. With ``allow_long``, T may exceed ``max_sequence_length``.
-    Padded positions hold one row that depends on ``params`` alone; the specification leaves them open (PAD-OUTPUT).
+    Returns
+    -------
+    array of dtype, (B, T, D)
+        Padded positions hold one row that depends on ``params`` alone; the specification leaves them open.
 
-    Raises ValueError, or TypeError where a type is wrong, before anything is computed.
+    Raises
+    ------
+    ValueError, TypeError
+        Before anything is computed: what is wrong, what came and what is allowed.
+
+    Examples
+    --------
+    >>> forward(from_preset("deberta_v3_demo_en"), {"token_ids": [[1, 30, 2]], "padding_mask": [[1, 1, 1]]}).shape
+    (1, 3, 48)
     """
     batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
     output = np.empty((*batch.mask.shape, params.config.hidden_dim), compute_dtype(dtype, params.dtype))  # (B, T, D)
@@ -74,7 +84,6 @@ def encoder_layer(p: Layer, num_heads: int, x: Array, relative: Array, sequences
     value = tap("attention.value", split_heads(linear(x, p.value), num_heads))
     relative_query = tap("attention.relative_query", split_heads(linear(relative, p.query), num_heads))  # ATT-SHARED
     relative_key = tap("attention.relative_key", split_heads(linear(relative, p.key), num_heads))  # (H, R, d)
-
     contexts = np.empty_like(query)  # (H, N, d)
     for s, row in sequences:  # PAD-ABSENT: each sequence by itself
         operands = query[:, s.tokens], key[:, s.tokens], value[:, s.tokens], relative_query, relative_key
@@ -97,8 +106,7 @@ def disentangled_attention(
 
 
 def after_attention(p: Layer, x: Array, context: Array, tap: Tap) -> Array:
-    """The rest of a layer, token by token: (N, D) and the contexts (N, D) -> (N, D)."""
-    # LAYER-ATTENTION
+    """The rest of a layer, token by token: (N, D) and the contexts (N, D) -> (N, D).   LAYER-ATTENTION"""
     x = tap("attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm))  # (N, D)
     inner = tap("feedforward.inner", gelu(linear(x, p.up)))  # (N, F)   LAYER-INNER, GELU-ERF
     return tap("output", layer_norm(x + linear(inner, p.down), p.feedforward_norm))  # LAYER-FEEDFORWARD
