@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deberta_ref.config import Config
 from deberta_ref.fast.folding import constant
 from deberta_ref.params import Params, shapes
-from deberta_ref.precision import STORED, Array, known_dtype
+from deberta_ref.precision import STORED, Array, DTypeLike, known_dtype
 
 STDDEV = 0.02
 """The deviation of the normal distribution, before it is cut: BERT's, and every DeBERTa's, choice."""
@@ -39,7 +39,7 @@ POLES = (
 of degrees 6 and 6 in q², in partial fractions, whose terms are all positive."""
 
 
-def init(config: Config, seed: int = 0, dtype: Any = "float32") -> Params:
+def init(config: Config, seed: int = 0, dtype: DTypeLike = "float32") -> Params:
     """Random parameters: kernels and embeddings truncated normal, biases zero, scales one.
 
     The normal distribution has mean 0 and deviation 0.02 and is cut at two deviations. Values are drawn in float64 and

@@ -9,12 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deberta_ref.config import Config
 from deberta_ref.params import Params
 from deberta_ref.positions import check_distance
 from deberta_ref.precision import Integers
+
+Inputs = Mapping[str, ArrayLike]
+"""What a forward pass takes: ``token_ids`` and ``padding_mask``, each (B, T), arrays or nested lists of integers."""
 
 KEYS = ("token_ids", "padding_mask")
 
@@ -74,7 +77,7 @@ class Batch:
             first, start = last, end
 
 
-def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
+def pack(inputs: Inputs, params: Params, *, allow_long: bool = False) -> Batch:
     """The valid tokens of ``inputs``, a mapping of ``token_ids`` and ``padding_mask``, each (B, T), integers.
 
     Booleans, any integer type and nested lists are served; nothing is changed in place. Raises ValueError, or TypeError

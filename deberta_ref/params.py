@@ -12,7 +12,7 @@ import numpy as np
 
 from deberta_ref.config import Config
 from deberta_ref.fast.folding import constant
-from deberta_ref.precision import STORED, Array, DType, known_dtype
+from deberta_ref.precision import STORED, Array, DType, DTypeLike, known_dtype
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -127,7 +127,7 @@ class Params:
         """The widest type that any of the parameters is kept in."""
         return np.result_type(*{array.dtype for array in self.arrays().values()})
 
-    def astype(self, dtype: Any) -> Params:
+    def astype(self, dtype: DTypeLike) -> Params:
         """The same parameters, kept in another type: 'float16', 'float32' or 'float64'."""
         kept = known_dtype(dtype, STORED)
         with np.errstate(over="raise", under="ignore"):

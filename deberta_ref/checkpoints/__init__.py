@@ -10,7 +10,7 @@ from deberta_ref.checkpoints import authors, hub, huggingface, keras
 from deberta_ref.config import Config
 from deberta_ref.initialisation import init
 from deberta_ref.params import Params
-from deberta_ref.precision import STORED, known_dtype
+from deberta_ref.precision import STORED, DTypeLike, known_dtype
 from deberta_ref.presets import presets
 
 DEMO = "deberta_v3_demo_en"
@@ -20,7 +20,7 @@ Handle = str | os.PathLike[str]
 
 
 def from_preset(
-    handle: Handle, load_weights: bool = True, dtype: Any = None, *, allow_nonfinite: bool = False
+    handle: Handle, load_weights: bool = True, dtype: DTypeLike | None = None, *, allow_nonfinite: bool = False
 ) -> Params:
     """The parameters that ``handle`` names, mapped from the disk where their layout allows it.
 

@@ -6,9 +6,9 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from deberta_ref.checkpoints import Handle, authors, from_preset, huggingface, keras, locate
+from deberta_ref.precision import DTypeLike
 from deberta_ref.tokenizer import FILES, Tokenizer
 
 LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write, "authors": authors.write}
@@ -17,7 +17,7 @@ LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write, "authors": au
 TOKENIZER_CONFIG = {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"}
 
 
-def convert(source: Handle, destination: Handle, layout: str, dtype: Any = None) -> list[str]:
+def convert(source: Handle, destination: Handle, layout: str, dtype: DTypeLike | None = None) -> list[str]:
     """Write the model that ``source`` names to the new directory ``destination``; the files in it.
 
     Values keep the type that they are stored in unless ``dtype`` casts them; bfloat16 becomes float32. A tokenizer goes
