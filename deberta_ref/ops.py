@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.config import EPSILON
 from deberta_ref.fast.folding import folded
 from deberta_ref.fast.gelu import gelu
 from deberta_ref.params import Linear, Norm
@@ -27,9 +28,6 @@ __all__ = [
     "softmax",
     "split_heads",
 ]
-
-EPSILON = 1e-7
-"""NORM-EPSILON: what is added to a variance, in every layer normalisation of every DeBERTaV3."""
 
 SAFE = 32
 """Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""

@@ -12,7 +12,7 @@ MUTANTS = (
         "IN-CONFIG",
         "A hidden_dim that is no multiple of num_heads is accepted.",
         CONFIG,
-        "if self.hidden_dim % self.num_heads:",
+        "if hidden_dim % num_heads:",
         "if False:",
         ("transformers, until the first layer",),
         "refusal",
