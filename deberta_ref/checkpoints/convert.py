@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deberta_ref.checkpoints import Handle, authors, from_preset, huggingface, keras, locate
+from deberta_ref.checkpoints import Handle, from_preset, huggingface, keras, locate
 from deberta_ref.precision import DTypeLike
 from deberta_ref.tokenizer import FILES, Tokenizer
 
-LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write, "authors": authors.write}
+LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write}
 """What can be written, by name."""
 
 TOKENIZER_CONFIG = {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"}
@@ -49,5 +49,4 @@ def _write_tokenizer(directory: Path, folder: Path, layout: str) -> None:
         keras.write_tokenizer(model.read_bytes(), folder)
         return
     shutil.copyfile(model, folder / "spm.model")
-    if layout == "huggingface":
-        (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n", "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n", "utf-8")
