@@ -47,7 +47,8 @@ def init(config: Config, seed: int = 0, dtype: DTypeLike = "float32") -> Params:
     Raises ValueError or TypeError for a seed that is not an integer of at least 0, or an unknown dtype.
     """
     if not isinstance(config, Config):
-        raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
+        hint = ": give its .config" if isinstance(getattr(config, "config", None), Config) else ""
+        raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}{hint}.")
     kept = known_dtype(dtype, STORED)
     stream = np.random.PCG64(_seed(seed))
     arrays = {}

@@ -50,7 +50,10 @@ class Layer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Params:
-    """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``."""
+    """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``.
+
+    Two are equal if their configurations are and their arrays are bit for bit, types included.
+    """
 
     config: Config
     token_embedding: Array  # (V, D)
@@ -114,6 +117,20 @@ class Params:
             found[name] = value
         return found
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Params):
+            return NotImplemented
+        return self.config == other.config and all(map(_same_bits, self.arrays().values(), other.arrays().values()))
+
+    def __hash__(self) -> int:
+        return hash(self.config)
+
+    def __copy__(self) -> Params:
+        return self  # nothing in it can be changed
+
+    def __reduce__(self) -> tuple[object, ...]:  # what pickle and copy.deepcopy make another one from
+        return _restored, (self.config, self.arrays())
+
     def __repr__(self) -> str:
         return f"<Params: {self.num_params:,} numbers, {self.dtype}, {self.config}>"
 
@@ -172,6 +189,20 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
 def num_params(config: Config) -> int:
     """The number of parameters of a model of these sizes."""
     return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def _restored(config: Config, arrays: Mapping[str, Array]) -> Params:
+    """Parameters from the copies of arrays that were just made: read-only, and nobody else's."""
+    own = {name: array if array.flags.owndata else array.copy() for name, array in arrays.items()}  # or the pickle's
+    return Params.from_arrays(config, {name: constant(array) for name, array in own.items()})
+
+
+def _same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays of one shape have the same type and bits, so that NaN equals itself and 0 is not −0."""
+    if one.dtype != other.dtype:
+        return False
+    bits = f"u{one.itemsize}"
+    return one is other or np.array_equal(one.view(bits), other.view(bits))
 
 
 def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:

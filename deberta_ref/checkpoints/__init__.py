@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,24 @@ from deberta_ref.config import Config
 from deberta_ref.initialisation import init
 from deberta_ref.params import Params
 from deberta_ref.precision import STORED, DTypeLike, known_dtype
-from deberta_ref.presets import presets
+from deberta_ref.presets import nearest, presets
 
 DEMO = "deberta_v3_demo_en"
 """The small trained checkpoint that comes with the package."""
+
+FREE = ("dropout", "max_sequence_length")
+"""What of a configuration may be overridden while the weights are kept: no weight's shape or meaning depends on it."""
 
 Handle = str | os.PathLike[str]
 
 
 def from_preset(
-    handle: Handle, load_weights: bool = True, dtype: DTypeLike | None = None, *, allow_nonfinite: bool = False
+    handle: Handle,
+    load_weights: bool = True,
+    dtype: DTypeLike | None = None,
+    *,
+    allow_nonfinite: bool = False,
+    **overrides: float,
 ) -> Params:
     """The parameters that ``handle`` names, mapped from the disk where their layout allows it.
 
@@ -37,11 +47,34 @@ def from_preset(
     """
     if dtype is not None:
         known_dtype(dtype, STORED)  # refuse it before anything is fetched
+    known = [field.name for field in fields(Config)]
+    if unknown := [name for name in overrides if name not in known]:
+        raise TypeError(f"from_preset may override {', '.join(known)}; got {', '.join(unknown)}.")
     if not load_weights:
-        return init(read_config(handle), dtype="float32" if dtype is None else dtype)
+        return init(_overridden(read_config(handle), overrides), dtype="float32" if dtype is None else dtype)
+    if overrides:
+        _check_overrides(handle, read_config(handle), overrides)  # before weights are fetched
     directory = locate(handle)
     params: Params = _layout(directory).read(directory, allow_nonfinite=allow_nonfinite)
+    if overrides:
+        params = replace(params, config=_overridden(params.config, overrides))
     return params if dtype is None else params.astype(dtype)
+
+
+def _overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """The configuration with these of its fields changed, validated anew."""
+    return replace(config, **overrides)
+
+
+def _check_overrides(handle: Handle, config: Config, overrides: Mapping[str, float]) -> None:
+    """Raise ValueError for what cannot be overridden while the weights are kept: all but dropout and length."""
+    has = {name: getattr(config, name) for name in overrides if name not in FREE}
+    if differs := [name for name in has if overrides[name] != has[name]]:
+        raise ValueError(
+            f"The weights of {handle} have {', '.join(f'{name} {has[name]}' for name in differs)}; got "
+            f"{', '.join(f'{name} {overrides[name]!r}' for name in differs)}: leave out what contradicts the weights, "
+            f"or load_weights=False for random ones."
+        )
 
 
 def read_config(handle: Handle) -> Config:
@@ -65,9 +98,18 @@ def locate(handle: Handle, *, weights: bool = True) -> Path:
     directory = Path(name)
     if not name or not directory.is_dir():
         raise FileNotFoundError(
-            f"A handle must be a directory, {hub.FORMS}, or one of {', '.join([*presets, DEMO])}; got {name!r}."
+            f"A handle must be a directory, {hub.FORMS}, or one of {', '.join([*presets, DEMO])}; got {name!r}"
+            f"{_hint(name)}"
         )
     return directory
+
+
+def _hint(name: str) -> str:
+    """How the sentence on a handle that names nothing ends."""
+    if hub.HUGGINGFACE.fullmatch(f"hf://{name}"):
+        return f": a repository on the Hugging Face hub is 'hf://{name}'."
+    near = nearest(name, DEMO)
+    return f": did you mean {near!r}?" if near else "."
 
 
 def _name(handle: Handle) -> str:
