@@ -67,7 +67,7 @@ def _overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def _check_overrides(handle: Handle, config: Config, overrides: Mapping[str, float]) -> None:
-    """Raise ValueError for what cannot be overridden while the weights are kept: all but dropout and length."""
+    """Refuse what contradicts the weights, which is all but ``FREE``, and what no configuration can have."""
     has = {name: getattr(config, name) for name in overrides if name not in FREE}
     if differs := [name for name in has if overrides[name] != has[name]]:
         raise ValueError(
@@ -75,6 +75,7 @@ def _check_overrides(handle: Handle, config: Config, overrides: Mapping[str, flo
             f"{', '.join(f'{name} {overrides[name]!r}' for name in differs)}: leave out what contradicts the weights, "
             f"or load_weights=False for random ones."
         )
+    _overridden(config, overrides)
 
 
 def read_config(handle: Handle) -> Config:
