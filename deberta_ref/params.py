@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deberta_ref.config import Config
 from deberta_ref.fast.folding import constant
@@ -52,7 +53,43 @@ class Layer:
 class Params:
     """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``.
 
-    Two are equal if their configurations are and their arrays are bit for bit, types included.
+    Two are equal if their configurations are, and their arrays bit for bit, types included. A copy or what pickle makes
+    of one is equal to it, and read-only as well.
+
+    Parameters
+    ----------
+    config : Config
+        The sizes, in whose letters shapes are given here.
+    token_embedding : array of float, (V, D)
+        A row for each token id.
+    embeddings_norm : Norm
+        ``scale`` and ``bias``, (D,) each, of the layer normalisation of the embeddings.
+    relative_embedding : array of float, (R, D)
+        A row for each bucket of distances.
+    relative_norm : Norm
+        The same of the relative embeddings.
+    layers : tuple of Layer
+        ``num_layers`` of them. A linear map has a ``weight``, (out, in), and a ``bias``, (out,).
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes than the configuration has.
+    TypeError
+        For arrays of other types than float16, float32 and float64.
+
+    Examples
+    --------
+    >>> import copy
+    >>> from deberta_ref import from_preset
+    >>> params = from_preset("deberta_v3_demo_en")
+    >>> params.token_embedding.shape, params.layers[0].up.weight.shape
+    ((2008, 48), (192, 48))
+    >>> params == copy.deepcopy(params)
+    True
+    >>> params.token_embedding[0] = 0
+    Traceback (most recent call last):
+    ValueError: assignment destination is read-only
     """
 
     config: Config
@@ -70,11 +107,36 @@ class Params:
         _checked(shapes(self.config), self.arrays())  # whoever builds one otherwise is told as well
 
     @classmethod
-    def from_arrays(cls, config: Config, arrays: Mapping[str, Any]) -> Params:
-        """Parameters from arrays by the names of ``shapes(config)``, not copied, of float16, float32 or float64.
+    def from_arrays(cls, config: Config, arrays: Mapping[str, ArrayLike]) -> Params:
+        """Parameters from arrays of one's own by their dotted names, as ``arrays`` gives them.
 
-        Raises ValueError that lists every name that is missing, unknown or of the wrong shape; TypeError for values
-        that are not floating-point numbers.
+        Parameters
+        ----------
+        config : Config
+            The sizes.
+        arrays : mapping of str to array of float16, float32 or float64
+            Every parameter, in the shape that the configuration has for it. Nothing is copied: whoever changes one of
+            these arrays later changes the parameters.
+
+        Returns
+        -------
+        Params
+            Read-only views of the arrays.
+
+        Raises
+        ------
+        ValueError
+            With every name that is missing, unknown or of another shape.
+        TypeError
+            For values that are not floating-point numbers.
+
+        Examples
+        --------
+        >>> from deberta_ref import Params, from_preset
+        >>> params = from_preset("deberta_v3_demo_en")
+        >>> doubled = {name: 2 * array for name, array in params.arrays().items()}
+        >>> Params.from_arrays(params.config, doubled) == params
+        False
         """
         if not isinstance(config, Config):
             raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
@@ -108,7 +170,20 @@ class Params:
         )
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by its dotted name, in the order of ``shapes(config)``; nothing is copied."""
+        """Every array by its dotted name, in the order in which a forward pass meets them; nothing is copied.
+
+        Returns
+        -------
+        dict of str to array of float
+            The arrays, read-only.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> arrays = from_preset("deberta_v3_demo_en").arrays()
+        >>> list(arrays)[:3], arrays["layers.0.up.weight"].shape
+        (['token_embedding', 'embeddings_norm.scale', 'embeddings_norm.bias'], (192, 48))
+        """
         found: dict[str, Array] = {}
         for name in shapes(self.config):
             value: Any = self
@@ -136,16 +211,54 @@ class Params:
 
     @property
     def num_params(self) -> int:
-        """The number of parameters."""
+        """The number of parameters: of numbers, not of arrays.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").num_params
+        205968
+        """
         return num_params(self.config)
 
     @cached_property
     def dtype(self) -> DType:
-        """The widest type that any of the parameters is kept in."""
+        """The widest type that any of the parameters is kept in.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").dtype
+        dtype('float32')
+        """
         return np.result_type(*{array.dtype for array in self.arrays().values()})
 
     def astype(self, dtype: DTypeLike) -> Params:
-        """The same parameters, kept in another type: 'float16', 'float32' or 'float64'."""
+        """The same parameters, kept in another type.
+
+        Parameters
+        ----------
+        dtype : {'float16', 'float32', 'float64'} or a NumPy type
+            The type. A value is rounded to the nearest of that type.
+
+        Returns
+        -------
+        Params
+            New ones. An array that has the type already is shared.
+
+        Raises
+        ------
+        ValueError
+            For another type, or values that are too large for this one.
+        TypeError
+            For what names no type.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").astype("float16").dtype
+        dtype('float16')
+        """
         kept = known_dtype(dtype, STORED)
         with np.errstate(over="raise", under="ignore"):
             try:
@@ -158,7 +271,28 @@ class Params:
         return Params.from_arrays(self.config, arrays)
 
     def save(self, directory: str | PathLike[str]) -> None:
-        """Write ``directory`` in the Hugging Face layout, config.json and model.safetensors, in the kept types."""
+        """Write config.json and model.safetensors, as Hugging Face has them, each whole or not at all.
+
+        Parameters
+        ----------
+        directory : str or path
+            Where to. It is made if it is not there; files of these names are replaced.
+
+        Raises
+        ------
+        OSError
+            Where the files cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from deberta_ref import from_preset
+        >>> params = from_preset("deberta_v3_demo_en")
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     params.save(directory)
+        ...     from_preset(directory) == params
+        True
+        """
         from deberta_ref.checkpoints import huggingface  # noqa: PLC0415 - the layouts know Params, not the reverse
 
         huggingface.write(self, directory)
@@ -205,7 +339,7 @@ def _same_bits(one: Array, other: Array) -> bool:
     return one is other or np.array_equal(one.view(bits), other.view(bits))
 
 
-def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:
+def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """Read-only views of the arrays, every name present and every shape and type right."""
     given = {}
     for name, value in arrays.items():

@@ -13,7 +13,25 @@ from deberta_ref.params import num_params
 
 @dataclass(frozen=True)
 class Preset:
-    """A published model: its sizes, one sentence on it, and its repository on the Hugging Face hub."""
+    """A published model.
+
+    Parameters
+    ----------
+    config : Config
+        Its sizes.
+    description : str
+        A sentence on it.
+    huggingface : str
+        Its repository on the Hugging Face hub, as org/name.
+
+    Examples
+    --------
+    >>> from deberta_ref import presets
+    >>> presets["deberta_v3_large_en"].config.num_layers
+    24
+    >>> presets["deberta_v3_large_en"].huggingface
+    'microsoft/deberta-v3-large'
+    """
 
     config: Config
     description: str
@@ -21,7 +39,14 @@ class Preset:
 
     @property
     def num_params(self) -> int:
-        """The number of parameters, counted from the shapes."""
+        """The number of parameters, counted from the shapes.
+
+        Examples
+        --------
+        >>> from deberta_ref import presets
+        >>> presets["deberta_v3_large_en"].num_params
+        434012160
+        """
         return num_params(self.config)
 
 
@@ -64,6 +89,21 @@ presets: Mapping[str, Preset] = MappingProxyType(
         }
     )
 )
+"""The published models by their names, read-only.
+
+Raises
+------
+KeyError
+    For another name, with the one that was probably meant.
+
+Examples
+--------
+>>> from deberta_ref import presets
+>>> list(presets)[:2]
+['deberta_v3_extra_small_en', 'deberta_v3_small_en']
+>>> presets["deberta_v3_base_en"].config.hidden_dim
+768
+"""
 
 
 def nearest(name: str, *others: str) -> str | None:

@@ -34,16 +34,49 @@ def from_preset(
 ) -> Params:
     """The parameters that ``handle`` names, mapped from the disk where their layout allows it.
 
-    ``handle`` is a directory; ``hf://org/name[@revision]``; ``kaggle://org/model/framework/variation[/version]``; the
-    name of a preset, which is fetched from the Hugging Face hub; or 'deberta_v3_demo_en', which comes with the package.
-    A directory's layout, Hugging Face's, KerasHub's or the authors', is recognised by what is in it.
+    Parameters
+    ----------
+    handle : str or path
+        A directory; ``hf://org/name[@revision]``; ``kaggle://org/model/framework/variation[/version]``; the name of a
+        preset, which is fetched from the Hugging Face hub; or 'deberta_v3_demo_en', which comes with the package. A
+        directory's layout, Hugging Face's, KerasHub's or the authors', is recognised by what is in it.
+    load_weights : bool
+        False for random parameters (``init``, seed 0) of the same sizes; no weights are fetched then.
+    dtype : {'float16', 'float32', 'float64'} or a NumPy type, optional
+        What the values are cast to. By default they stay in the type that they are stored in; only bfloat16, which
+        NumPy lacks, becomes float32.
+    allow_nonfinite : bool
+        True to take NaN and infinities as they are, and not to look for them, which reads every value once.
+    **overrides
+        Fields of ``Config`` to change. With the weights, only two can be: ``dropout``, which no forward pass has, and
+        ``max_sequence_length``. The latter is how long inputs may be, and also where the log buckets of distances end
+        (clause REL-BUCKET), so the same weights give other results for inputs that are longer than bucket_size // 2
+        tokens. With ``load_weights=False`` all of them can be.
 
-    With ``load_weights=False``, random parameters (``init``, seed 0) of the same sizes. ``dtype`` casts; by default
-    values stay in the type that they are stored in, only bfloat16, which NumPy lacks, becomes float32. Values are read
-    once, to find NaN and infinities, unless ``allow_nonfinite``.
+    Returns
+    -------
+    Params
+        The parameters.
 
-    Raises ValueError for a model that is no DeBERTaV3, broken files, misfitting tensors, and values that are not
-    finite, with the first one's place; FileNotFoundError, PermissionError or ConnectionError where it is not to be had.
+    Raises
+    ------
+    ValueError
+        For a model that is no DeBERTaV3, broken files, tensors that do not fit, values that are not finite (with the
+        place of the first), and overrides that contradict the weights.
+    TypeError
+        For overrides of unknown names.
+    FileNotFoundError, PermissionError, ConnectionError
+        Where the model is not to be had.
+
+    Examples
+    --------
+    >>> from deberta_ref import from_preset
+    >>> from_preset("deberta_v3_demo_en").dtype
+    dtype('float32')
+    >>> from_preset("deberta_v3_demo_en", max_sequence_length=1000).config.max_sequence_length
+    1000
+    >>> from_preset("deberta_v3_demo_en", load_weights=False, num_layers=1, dtype="float64").num_params
+    149424
     """
     if dtype is not None:
         known_dtype(dtype, STORED)  # refuse it before anything is fetched
