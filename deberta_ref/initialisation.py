@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
-from deberta_ref.precision import STORED, Array, known_dtype
+from deberta_ref.precision import STORED, Array, DTypeLike, known_dtype
 
 STDDEV = 0.02
 """The deviation of the normal distribution, before it is cut: BERT's, and every DeBERTa's, choice."""
@@ -39,15 +39,49 @@ POLES = (
 of degrees 6 and 6 in q², in partial fractions, whose terms are all positive."""
 
 
-def init(config: Config, seed: int = 0, dtype: Any = "float32") -> Params:
+def init(config: Config, seed: int = 0, dtype: DTypeLike = "float32") -> Params:
     """Random parameters: kernels and embeddings truncated normal, biases zero, scales one.
 
-    The normal distribution has mean 0 and deviation 0.02 and is cut at two deviations. Values are drawn in float64 and
-    rounded once to ``dtype`` ('float16', 'float32' or 'float64'), so float64 parameters round to the float32 ones.
-    Raises ValueError or TypeError for a seed that is not an integer of at least 0, or an unknown dtype.
+    The normal distribution has mean 0 and deviation 0.02 and is cut at two deviations.
+
+    Parameters
+    ----------
+    config : Config
+        The sizes.
+    seed : int
+        At least 0. The same seed gives the same bits on every machine.
+    dtype : {'float16', 'float32', 'float64'} or a NumPy type
+        What they are kept in. Values are drawn in float64 and rounded once, so float64 parameters round to the float32
+        ones.
+
+    Returns
+    -------
+    Params
+        The parameters.
+
+    Raises
+    ------
+    TypeError
+        For a configuration, a seed or a type that is none.
+    ValueError
+        For a negative seed, or another type.
+
+    Examples
+    --------
+    >>> from deberta_ref import Config, init, presets
+    >>> config = Config(vocabulary_size=40, num_layers=2, num_heads=3, hidden_dim=12, intermediate_dim=24)
+    >>> params = init(config, seed=1)
+    >>> params.token_embedding.shape, params.dtype
+    ((40, 12), dtype('float32'))
+    >>> params == init(config, seed=1)
+    True
+    >>> init(presets["deberta_v3_extra_small_en"])
+    Traceback (most recent call last):
+    TypeError: config must be a deberta_ref.Config; got Preset: give its .config.
     """
     if not isinstance(config, Config):
-        raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
+        hint = ": give its .config" if isinstance(getattr(config, "config", None), Config) else ""
+        raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}{hint}.")
     kept = known_dtype(dtype, STORED)
     stream = np.random.PCG64(_seed(seed))
     arrays = {}

@@ -9,14 +9,21 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deberta_ref.config import Config
 from deberta_ref.params import Params
 from deberta_ref.positions import check_distance
 from deberta_ref.precision import Integers
 
+Inputs = Mapping[str, ArrayLike]
+"""What a forward pass takes: ``token_ids`` and ``padding_mask``, each (B, T), arrays or nested lists of integers. What
+a Hugging Face tokenizer returns is taken too."""
+
 KEYS = ("token_ids", "padding_mask")
+
+ALIASES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
+"""Hugging Face's names, and ours."""
 
 AT_ONCE = 1024
 """Tokens that are computed at a time: enough for large matrix products."""
@@ -29,6 +36,10 @@ class Sequence:
     example: int  # b
     tokens: slice  # of the N packed tokens
     positions: slice | Integers  # of the T positions; a slice when no hole is between them
+
+
+Sequences = list[tuple[Sequence, Integers]]
+"""Sequences, each with the relative row of every pair of its valid tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,29 +80,44 @@ class Batch:
             first, start = last, end
 
 
-def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
+def pack(inputs: Inputs, params: Params, *, allow_long: bool = False) -> Batch:
     """The valid tokens of ``inputs``, a mapping of ``token_ids`` and ``padding_mask``, each (B, T), integers.
 
-    Booleans, any integer type and nested lists are served; nothing is changed in place. Raises ValueError, or TypeError
-    where a type is wrong, that names the entry and says what came and what is allowed.
+    Their aliases are ``input_ids`` and ``attention_mask``. Booleans, any integer type and nested lists are taken;
+    nothing is changed in place. Raises ValueError, or TypeError where a type is wrong, that names the entry and says
+    what came and what is allowed.
     """
     if not isinstance(params, Params):
         raise TypeError(f"params must be a deberta_ref.Params, as from_preset or init gives; got {params!r:.60}.")
     config = params.config
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs must be a mapping with {' and '.join(KEYS)}; got {type(inputs).__name__}.")
-    faults = [f"{key} is missing" for key in KEYS if key not in inputs]
-    faults += [f"{key!r} is unknown" for key in inputs if key not in KEYS]
+    given = _by_our_names(inputs)
+    types = given.pop("token_type_ids", [[0]])  # a Hugging Face tokenizer gives them unless it is told otherwise
+    faults = [f"{key} is missing" for key in KEYS if key not in given]
+    faults += [f"{key!r} is unknown" for key in given if key not in KEYS]
     if faults:  # IN-KEYS
-        raise ValueError(f"inputs must have token_ids and padding_mask and nothing else; {' and '.join(faults)}.")
-    ids = _integers("token_ids", inputs["token_ids"])
-    mask = _integers("padding_mask", inputs["padding_mask"])
+        raise ValueError(
+            f"inputs must have token_ids (or input_ids) and padding_mask (or attention_mask) and nothing else; "
+            f"{' and '.join(faults)}."
+        )
+    ids = _integers("token_ids", given["token_ids"])
+    mask = _integers("padding_mask", given["padding_mask"])
     if mask.shape != ids.shape:  # IN-MASK
         raise ValueError(f"padding_mask must have the shape of token_ids, {ids.shape}; got {mask.shape}.")
     _check_length(ids.shape[1], config, allow_long=allow_long)
     _check_range("token_ids", ids, 0, config.vocabulary_size - 1, "the vocabulary's")  # IN-IDS
     _check_range("padding_mask", mask, 0, 1, "1 for a valid token and 0 for a padded one")  # IN-MASK
+    _check_types(_integers("token_type_ids", types))
     return _packed(ids.astype(np.intp), mask.astype(np.bool_))
+
+
+def _by_our_names(inputs: Inputs) -> dict[str, ArrayLike]:
+    """The inputs with each alias replaced by its name in ``KEYS``."""
+    for alias, key in ALIASES.items():
+        if alias in inputs and key in inputs:
+            raise ValueError(f"inputs must have {key} or {alias}, two names of one input; got both: leave one out.")
+    return {ALIASES.get(key, key): value for key, value in inputs.items()}
 
 
 def _packed(ids: Integers, mask: NDArray[np.bool_]) -> Batch:
@@ -129,7 +155,8 @@ def _integers(name: str, value: Any) -> NDArray[Any]:
     if array.ndim == 0 and array.dtype.kind not in "biufc":
         raise TypeError(f"{name} must have 2 axes, (B, T); got a {type(value).__name__}.")
     if array.ndim != 2:
-        raise ValueError(f"{name} must have 2 axes, (B, T); got {array.ndim}, of shape {array.shape}.")
+        hint = ": one text is a batch of one, so give [ids]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have 2 axes, (B, T); got {array.ndim}, of shape {array.shape}{hint}.")
     if array.dtype.kind == "b" or (array.size == 0 and not isinstance(value, np.ndarray)):
         return array.astype(np.intp)  # an empty list has no type of its own
     if array.dtype.kind in "iu" or (
@@ -137,6 +164,14 @@ def _integers(name: str, value: Any) -> NDArray[Any]:
     ):
         return array
     raise TypeError(f"{name} must be integers; got {array.dtype}: cast it to int32.")
+
+
+def _check_types(types: NDArray[Any]) -> None:
+    if types.any():  # IN-KEYS
+        raise ValueError(
+            f"token_type_ids must be zeros, since DeBERTaV3 has no token types; got {types[types != 0][0]}: leave them "
+            f"out (a Hugging Face tokenizer does so with return_token_type_ids=False)."
+        )
 
 
 def _check_range(name: str, array: NDArray[Any], least: int, most: int, meaning: str) -> None:

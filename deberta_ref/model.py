@@ -2,10 +2,8 @@
 
 B examples of T positions have N valid tokens; D features, in H heads of d; R relative embeddings; F features inside the
 feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded tokens are left out, so nothing is
-masked; only attention needs to know which tokens are of one sequence, and at which positions.
-
-The operations are defined in ops.py; fast/ has the same ones made fast. ``tap(name, value)`` returns the value, and
-shows it to whoever asked for the intermediate values.
+masked; only attention needs to know which tokens are of one sequence, and at which positions. ops.py defines the
+operations; fast/ has the same ones made fast. ``tap(name, value)`` returns the value, and may show it to a listener.
 """
 
 import math
@@ -27,6 +25,7 @@ def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, a
     Parameters
     ----------
     params : Params
+        The parameters, as ``init`` or ``from_preset`` gives them.
     inputs : mapping of str to array_like of int, each (B, T)
         ``token_ids``, and ``padding_mask``: 1 for a valid token, 0 for a padded one.
     dtype : 'float32' or 'float64', optional
@@ -106,7 +105,7 @@ def disentangled_attention(
 
 
 def after_attention(p: Layer, x: Array, context: Array, tap: Tap) -> Array:
-    """The rest of a layer, token by token: (N, D) and the contexts (N, D) -> (N, D).   LAYER-ATTENTION"""
+    """LAYER-ATTENTION and then the feed-forward block, token by token: x (N, D) and context (N, D) -> (N, D)."""
     x = tap("attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm))  # (N, D)
     inner = tap("feedforward.inner", gelu(linear(x, p.up)))  # (N, F)   LAYER-INNER, GELU-ERF
     return tap("output", layer_norm(x + linear(inner, p.down), p.feedforward_norm))  # LAYER-FEEDFORWARD

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.config import EPSILON
 from deberta_ref.params import Linear, Norm
 from deberta_ref.precision import Array, Integers
-
-EPSILON = 1e-7
-"""NORM-EPSILON: what is added to a variance, in every layer normalisation of every DeBERTaV3."""
 
 SAFE = 32
 """Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""

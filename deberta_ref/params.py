@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
-from deberta_ref.precision import STORED, Array, DType, known_dtype
+from deberta_ref.precision import STORED, Array, DType, DTypeLike, known_dtype
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -50,7 +51,46 @@ class Layer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Params:
-    """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``."""
+    """All parameters of an encoder, read-only. Build one with ``init``, ``from_preset`` or ``Params.from_arrays``.
+
+    Two are equal if their configurations are, and their arrays bit for bit, types included. A copy or what pickle makes
+    of one is equal to it, and read-only as well.
+
+    Parameters
+    ----------
+    config : Config
+        The sizes, in whose letters shapes are given here.
+    token_embedding : array of float, (V, D)
+        A row for each token id.
+    embeddings_norm : Norm
+        ``scale`` and ``bias``, (D,) each, of the layer normalisation of the embeddings.
+    relative_embedding : array of float, (R, D)
+        A row for each bucket of distances.
+    relative_norm : Norm
+        The same of the relative embeddings.
+    layers : tuple of Layer
+        ``num_layers`` of them. A linear map has a ``weight``, (out, in), and a ``bias``, (out,).
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes than the configuration has.
+    TypeError
+        For arrays of other types than float16, float32 and float64.
+
+    Examples
+    --------
+    >>> import copy
+    >>> from deberta_ref import from_preset
+    >>> params = from_preset("deberta_v3_demo_en")
+    >>> params.token_embedding.shape, params.layers[0].up.weight.shape
+    ((2008, 48), (192, 48))
+    >>> params == copy.deepcopy(params)
+    True
+    >>> params.token_embedding[0] = 0
+    Traceback (most recent call last):
+    ValueError: assignment destination is read-only
+    """
 
     config: Config
     token_embedding: Array  # (V, D)
@@ -67,11 +107,36 @@ class Params:
         _checked(shapes(self.config), self.arrays())  # whoever builds one otherwise is told as well
 
     @classmethod
-    def from_arrays(cls, config: Config, arrays: Mapping[str, Any]) -> Params:
-        """Parameters from arrays by the names of ``shapes(config)``, not copied, of float16, float32 or float64.
+    def from_arrays(cls, config: Config, arrays: Mapping[str, ArrayLike]) -> Params:
+        """Parameters from arrays of one's own by their dotted names, as ``arrays`` gives them.
 
-        Raises ValueError that lists every name that is missing, unknown or of the wrong shape; TypeError for values
-        that are not floating-point numbers.
+        Parameters
+        ----------
+        config : Config
+            The sizes.
+        arrays : mapping of str to array of float16, float32 or float64
+            Every parameter, in the shape that the configuration has for it. Nothing is copied: whoever changes one of
+            these arrays later changes the parameters.
+
+        Returns
+        -------
+        Params
+            Read-only views of the arrays.
+
+        Raises
+        ------
+        ValueError
+            With every name that is missing, unknown or of another shape.
+        TypeError
+            For values that are not floating-point numbers.
+
+        Examples
+        --------
+        >>> from deberta_ref import Params, from_preset
+        >>> params = from_preset("deberta_v3_demo_en")
+        >>> doubled = {name: 2 * array for name, array in params.arrays().items()}
+        >>> Params.from_arrays(params.config, doubled) == params
+        False
         """
         if not isinstance(config, Config):
             raise TypeError(f"config must be a deberta_ref.Config; got {type(config).__name__}.")
@@ -105,7 +170,20 @@ class Params:
         )
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by its dotted name, in the order of ``shapes(config)``; nothing is copied."""
+        """Every array by its dotted name, in the order in which a forward pass meets them; nothing is copied.
+
+        Returns
+        -------
+        dict of str to array of float
+            The arrays, read-only.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> arrays = from_preset("deberta_v3_demo_en").arrays()
+        >>> list(arrays)[:3], arrays["layers.0.up.weight"].shape
+        (['token_embedding', 'embeddings_norm.scale', 'embeddings_norm.bias'], (192, 48))
+        """
         found: dict[str, Array] = {}
         for name in shapes(self.config):
             value: Any = self
@@ -114,21 +192,75 @@ class Params:
             found[name] = value
         return found
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Params):
+            return NotImplemented
+        return self is other or (
+            self.config == other.config and all(map(_same_bits, self.arrays().values(), other.arrays().values()))
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.config)
+
+    def __copy__(self) -> Params:
+        return self  # nothing in it can be changed
+
+    def __reduce__(self) -> tuple[object, ...]:  # what pickle and copy.deepcopy make another one from
+        return _restored, (self.config, self.arrays())
+
     def __repr__(self) -> str:
         return f"<Params: {self.num_params:,} numbers, {self.dtype}, {self.config}>"
 
     @property
     def num_params(self) -> int:
-        """The number of parameters."""
+        """The number of parameters: of numbers, not of arrays.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").num_params
+        205968
+        """
         return num_params(self.config)
 
     @cached_property
     def dtype(self) -> DType:
-        """The widest type that any of the parameters is kept in."""
+        """The widest type that any of the parameters is kept in.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").dtype
+        dtype('float32')
+        """
         return np.result_type(*{array.dtype for array in self.arrays().values()})
 
-    def astype(self, dtype: Any) -> Params:
-        """The same parameters, kept in another type: 'float16', 'float32' or 'float64'."""
+    def astype(self, dtype: DTypeLike) -> Params:
+        """The same parameters, kept in another type.
+
+        Parameters
+        ----------
+        dtype : {'float16', 'float32', 'float64'} or a NumPy type
+            The type. A value is rounded to the nearest of that type.
+
+        Returns
+        -------
+        Params
+            New ones. An array that has the type already is shared.
+
+        Raises
+        ------
+        ValueError
+            For another type, or values that are too large for this one.
+        TypeError
+            For what names no type.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> from_preset("deberta_v3_demo_en").astype("float16").dtype
+        dtype('float16')
+        """
         kept = known_dtype(dtype, STORED)
         with np.errstate(over="raise", under="ignore"):
             try:
@@ -141,7 +273,28 @@ class Params:
         return Params.from_arrays(self.config, arrays)
 
     def save(self, directory: str | PathLike[str]) -> None:
-        """Write ``directory`` in the Hugging Face layout, config.json and model.safetensors, in the kept types."""
+        """Write config.json and model.safetensors, as Hugging Face has them, each whole or not at all.
+
+        Parameters
+        ----------
+        directory : str or path
+            Where to. It is made if it is not there; files of these names are replaced.
+
+        Raises
+        ------
+        OSError
+            Where the files cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from deberta_ref import from_preset
+        >>> params = from_preset("deberta_v3_demo_en")
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     params.save(directory)
+        ...     from_preset(directory) == params
+        True
+        """
         from deberta_ref.checkpoints import huggingface  # noqa: PLC0415 - the layouts know Params, not the reverse
 
         huggingface.write(self, directory)
@@ -174,7 +327,21 @@ def num_params(config: Config) -> int:
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
-def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> dict[str, Array]:
+def _restored(config: Config, arrays: Mapping[str, Array]) -> Params:
+    """Parameters from the copies of arrays that were just made: read-only, and nobody else's."""
+    copies = {name: array if array.flags.owndata else array.copy() for name, array in arrays.items()}  # or the pickle's
+    return Params.from_arrays(config, {name: own(array) for name, array in copies.items()})
+
+
+def _same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays of one shape have the same type and bits, so that NaN equals itself and 0 is not −0."""
+    if one.dtype != other.dtype:
+        return False
+    bits = f"u{one.itemsize}"
+    return one is other or np.array_equal(one.view(bits), other.view(bits))
+
+
+def _checked(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """Read-only views of the arrays, every name present and every shape and type right."""
     given = {}
     for name, value in arrays.items():

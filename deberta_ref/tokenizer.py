@@ -15,14 +15,26 @@ import operator
 import re
 import reprlib
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deberta_ref.checkpoints import locate
+
+if TYPE_CHECKING:  # at run time it is imported where it is used: it costs time that `import deberta_ref` need not
+    from sentencepiece import SentencePieceProcessor
+
+Texts = str | list[str] | list[tuple[str, str]] | list[str | tuple[str, str]]
+"""What is tokenized: a text, or a list of texts and of pairs of texts."""
+
+Ids = Sequence[int] | Sequence[Sequence[int]] | NDArray[np.integer[Any]]
+"""Token ids, (T,) or (B, T); the rows of a list may have different lengths."""
 
 FILES = ("spm.model", "assets/tokenizer/vocabulary.spm")
 """Where a directory keeps its sentencepiece model: in the Hugging Face layout, and in KerasHub's."""
@@ -38,11 +50,30 @@ SPECIAL = re.compile(r"(\[(?:PAD|CLS|SEP|UNK|MASK)\])")
 class Tokenizer:
     """A sentencepiece model and the ids of its special tokens. Build one with ``from_preset`` or ``from_file``.
 
-    [MASK] stands after the last piece if the model has none. ``vocabulary_size`` counts it; the token embedding of a
-    checkpoint may have more rows, which then belong to no token.
+    Parameters
+    ----------
+    processor : sentencepiece.SentencePieceProcessor
+        The model.
+    vocabulary_size : int
+        The number of tokens, [MASK] included. The token embedding of a checkpoint may have more rows, which then belong
+        to no token.
+    pad_id, cls_id, sep_id, unk_id : int
+        The ids of [PAD], [CLS], [SEP] and [UNK].
+    mask_id : int
+        The id of [MASK]: after the last piece if the model has none.
+
+    Examples
+    --------
+    >>> from deberta_ref import Tokenizer, forward, from_preset
+    >>> tokenizer = Tokenizer.from_preset("deberta_v3_demo_en")
+    >>> inputs = tokenizer(["It is a truth.", "Emma"])
+    >>> inputs["token_ids"].shape
+    (2, 7)
+    >>> forward(from_preset("deberta_v3_demo_en"), inputs).shape
+    (2, 7, 48)
     """
 
-    processor: Any = field(repr=False)  # sentencepiece's SentencePieceProcessor
+    processor: SentencePieceProcessor = field(repr=False)
     vocabulary_size: int
     pad_id: int
     cls_id: int
@@ -52,13 +83,35 @@ class Tokenizer:
 
     @classmethod
     def from_preset(cls, handle: str | PathLike[str]) -> Tokenizer:
-        """The tokenizer that ``handle`` names: a directory with one of ``FILES``, or any handle of a preset.
+        """The tokenizer of the model that ``handle`` names.
 
-        Raises FileNotFoundError if there is no such file, ValueError if it is no sentencepiece model of a DeBERTaV3.
+        Parameters
+        ----------
+        handle : str or path
+            A directory with spm.model or assets/tokenizer/vocabulary.spm, or any other handle that the function
+            ``from_preset`` takes. No weights are fetched.
+
+        Returns
+        -------
+        Tokenizer
+            The tokenizer.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file, or the handle names nothing.
+        ValueError
+            If the file is no sentencepiece model of a DeBERTaV3.
+        PermissionError, ConnectionError
+            Where the file cannot be fetched.
+
+        Examples
+        --------
+        >>> from deberta_ref import Tokenizer
+        >>> Tokenizer.from_preset("deberta_v3_demo_en").vocabulary_size
+        2001
         """
-        from deberta_ref import checkpoints  # noqa: PLC0415 - costs time that `import deberta_ref` need not
-
-        directory = checkpoints.locate(handle, weights=False)
+        directory = locate(handle, weights=False)
         for path in (directory / name for name in FILES):
             if path.is_file():
                 return cls.from_file(path)
@@ -71,7 +124,30 @@ class Tokenizer:
     def from_file(cls, path: str | PathLike[str]) -> Tokenizer:
         """The tokenizer of one sentencepiece model file.
 
-        Raises ValueError if the file is cut short or something else, or if the model has no [PAD], [CLS] or [SEP].
+        Parameters
+        ----------
+        path : str or path
+            The file, such as the spm.model of a checkpoint.
+
+        Returns
+        -------
+        Tokenizer
+            The tokenizer.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If the file is cut short or something else, or if the model has no [PAD], [CLS] or [SEP].
+
+        Examples
+        --------
+        >>> import deberta_ref
+        >>> from pathlib import Path
+        >>> path = Path(deberta_ref.__file__).parent / "demo" / "spm.model"
+        >>> deberta_ref.Tokenizer.from_file(path).cls_id
+        1
         """
         processor = _processor(Path(path))
         size = processor.get_piece_size()
@@ -94,18 +170,42 @@ class Tokenizer:
         )
 
     def __call__(
-        self, texts: Any, *, sequence_length: int | None = None, special_tokens: bool = False
+        self, texts: Texts, *, sequence_length: int | None = None, special_tokens: bool = False
     ) -> dict[str, NDArray[np.int32]]:
-        """The inputs of ``forward``: ``token_ids`` and ``padding_mask``, 1 for a token and 0 for padding: (B, T) int32.
+        """The inputs of ``forward`` for some texts.
 
-        ``texts`` is one str (B = 1), or a list whose entries are str or pairs, tuples of two str. T is what the longest
-        entry needs, or ``sequence_length``: then an entry that needs more is cut, and the two texts of a pair take
-        places in turns, the first text first, until none is left (KerasHub's 'round_robin').
+        Parameters
+        ----------
+        texts : str, or list of str and of pairs (tuples of two str)
+            One text (B = 1), or B texts and pairs of texts.
+        sequence_length : int, optional
+            T, in tokens; by default what the longest entry needs. An entry that needs more is cut, and the two texts of
+            a pair take places in turns, the first text first, until none is left (KerasHub's 'round_robin').
+        special_tokens : bool
+            False to take "[MASK]" typed in a text for plain text. True to take it, [PAD], [CLS], [SEP] and [UNK] for
+            those tokens; the stretches of text between them are tokenized each on its own.
 
-        "[MASK]" typed in a text is plain text. With ``special_tokens`` it, [PAD], [CLS], [SEP] and [UNK] are those
-        tokens, and the stretches of text between them are tokenized each on its own.
+        Returns
+        -------
+        dict of str to array of int32, (B, T)
+            ``token_ids``, and ``padding_mask``, 1 for a token and 0 for padding.
 
-        Raises TypeError or ValueError for whatever else comes, before anything is computed.
+        Raises
+        ------
+        TypeError
+            For what is no text, list or integer.
+        ValueError
+            For text that is not Unicode, or a ``sequence_length`` that does not hold the special tokens.
+
+        Examples
+        --------
+        >>> from deberta_ref import Tokenizer
+        >>> tokenizer = Tokenizer.from_preset("deberta_v3_demo_en")
+        >>> inputs = tokenizer(["Emma", ("Emma", "was")], sequence_length=6)
+        >>> inputs["token_ids"].tolist()
+        [[1, 147, 2, 0, 0, 0], [1, 147, 2, 14, 2, 0]]
+        >>> inputs["padding_mask"].tolist()
+        [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]]
         """
         examples = _examples(texts)
         if sequence_length is not None:
@@ -125,11 +225,34 @@ class Tokenizer:
             padding_mask[b, valid] = 1
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
-    def detokenize(self, ids: Any) -> str | list[str]:
-        """The text of a list or array of token ids; a list of texts for a list of such, or for a (B, T) array.
+    def detokenize(self, ids: Ids) -> str | list[str]:
+        """The text of token ids, or of each row of them.
 
-        Special tokens and padding are left out; only an unknown token is seen, as sentencepiece's " ⁇ ". Raises
-        TypeError for what is no integer, ValueError for an id outside the vocabulary.
+        Special tokens and padding are left out; only an unknown token is seen, as sentencepiece's " ⁇ ".
+
+        Parameters
+        ----------
+        ids : list or array of int, (T,) or (B, T)
+            The ids. The rows of a list may have different lengths.
+
+        Returns
+        -------
+        str or list of str
+            One text, or B of them.
+
+        Raises
+        ------
+        TypeError
+            For what is no integer.
+        ValueError
+            For an id outside the vocabulary.
+
+        Examples
+        --------
+        >>> from deberta_ref import Tokenizer
+        >>> tokenizer = Tokenizer.from_preset("deberta_v3_demo_en")
+        >>> tokenizer.detokenize(tokenizer("It is a truth.")["token_ids"])
+        ['It is a truth.']
         """
         rows = np.asarray(ids).tolist() if hasattr(ids, "__array__") else ids
         if not isinstance(rows, (list, tuple)):
@@ -141,12 +264,62 @@ class Tokenizer:
         return self._text(rows)
 
     def token_to_id(self, token: str) -> int:
-        """The id of a piece or a special token; ``unk_id`` for any other str, as sentencepiece has it."""
+        """The id of a piece or a special token.
+
+        Parameters
+        ----------
+        token : str
+            The piece, with sentencepiece's "▁" for a blank, or the special token.
+
+        Returns
+        -------
+        int
+            Its id; ``unk_id`` for any other str, as sentencepiece has it.
+
+        Raises
+        ------
+        TypeError
+            For what is no str.
+        ValueError
+            For text that is not Unicode.
+
+        Examples
+        --------
+        >>> from deberta_ref import Tokenizer
+        >>> tokenizer = Tokenizer.from_preset("deberta_v3_demo_en")
+        >>> tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("▁Emma")
+        (1, 147)
+        """
         _check_text("token", token)
         return self.mask_id if token == "[MASK]" else int(self.processor.piece_to_id(token))  # noqa: S105 - no password
 
     def id_to_token(self, token_id: int) -> str:
-        """The piece or the special token of an id; TypeError or ValueError for what is no id of this vocabulary."""
+        """The piece or the special token of an id.
+
+        Parameters
+        ----------
+        token_id : int
+            The id, in 0 … vocabulary_size − 1.
+
+        Returns
+        -------
+        str
+            The piece, with sentencepiece's "▁" for a blank, or the special token.
+
+        Raises
+        ------
+        TypeError
+            For what is no integer.
+        ValueError
+            For an id outside the vocabulary.
+
+        Examples
+        --------
+        >>> from deberta_ref import Tokenizer
+        >>> tokenizer = Tokenizer.from_preset("deberta_v3_demo_en")
+        >>> tokenizer.id_to_token(147), tokenizer.id_to_token(tokenizer.mask_id)
+        ('▁Emma', '[MASK]')
+        """
         known = self._known(token_id)
         return "[MASK]" if known == self.mask_id else str(self.processor.id_to_piece(known))
 
@@ -230,14 +403,14 @@ def _integer(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer; got {reprlib.repr(value)}.") from None
 
 
-def _processor(path: Path) -> Any:
+def _processor(path: Path) -> SentencePieceProcessor:
     """The sentencepiece processor of the model in a file."""
     with warnings.catch_warnings():  # before 0.2.2 the import warns from Python 3.12 on
         warnings.filterwarnings("ignore", r"builtin type \w+ has no __module__ attribute", DeprecationWarning)
         sentencepiece: Any = importlib.import_module("sentencepiece")
     model = path.read_bytes()
     with suppress(RuntimeError):
-        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        processor: SentencePieceProcessor = sentencepiece.SentencePieceProcessor(model_proto=model)
         if _is_whole(model):
             return processor
     raise ValueError(

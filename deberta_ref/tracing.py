@@ -8,22 +8,51 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deberta_ref import model
 from deberta_ref.config import Config
-from deberta_ref.inputs import Batch
+from deberta_ref.inputs import Batch, Inputs
 from deberta_ref.params import Params
-from deberta_ref.precision import Array, DType, compute_dtype
+from deberta_ref.precision import Array, DType, DTypeLike, compute_dtype
 from deberta_ref.taps import at, tap_axes
 
 
 def trace(
-    params: Params, inputs: Any, dtype: Any = None, *, allow_long: bool = False, taps: Collection[str] | None = None
-) -> dict[str, Any]:
-    """Every tap of the specification, or those asked for, name -> array, in the order of the computation.
+    params: Params,
+    inputs: Inputs,
+    dtype: DTypeLike | None = None,
+    *,
+    allow_long: bool = False,
+    taps: Collection[str] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Every intermediate value of the forward pass, or those asked for, by the names of spec/09-vectors.md.
 
-    The other arguments are those of ``forward``, and ``output`` equals its result bit for bit. Every other tap has
-    zeros where a token, or a token of a pair, is padded. ``relative_row`` is of integers, everything else of ``dtype``.
+    Parameters
+    ----------
+    params, inputs, dtype, allow_long
+        As for ``forward``.
+    taps : collection of str, optional
+        The names that are wanted, such as ``["layers.0.attention.scores"]``; by default all of them. Values that are
+        not wanted take no memory.
+
+    Returns
+    -------
+    dict of str to array
+        In the order of the computation. ``output`` equals the result of ``forward`` bit for bit. All others have zeros
+        where a token, or a token of a pair, is padded. ``relative_row`` has integers, everything else ``dtype``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``forward`` does, and for a name that no tap has.
+
+    Examples
+    --------
+    >>> inputs = {"token_ids": [[1, 30, 2]], "padding_mask": [[1, 1, 1]]}
+    >>> taps = trace(from_preset("deberta_v3_demo_en"), inputs, taps=["layers.0.attention.probs"])
+    >>> taps["layers.0.attention.probs"].shape                                    # (B, H, T, T)
+    (1, 4, 3, 3)
     """
     return record(model, params, inputs, dtype, allow_long=allow_long, taps=taps)
 

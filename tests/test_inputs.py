@@ -1,5 +1,7 @@
 """Chapter 1: what is served and what is refused, before anything is computed."""
 
+from collections import UserDict
+
 import models
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def test_an_id_out_of_range_is_refused_even_where_it_is_padded():
         (np.zeros((0, 3)), TypeError, "be integers; got float64"),
         ([["1", "1", "1"]] * 2, TypeError, "be integers; got <U1"),
         ([[None] * 3] * 2, TypeError, "be integers; got object"),
-        ([1, 1, 1], ValueError, r"2 axes, \(B, T\); got 1"),
+        ([1, 1, 1], ValueError, r"2 axes, \(B, T\); got 1, of shape \(3,\): one text is a batch of one"),
         (1, ValueError, "got 0"),
         ([[[1]]], ValueError, "got 3"),
         ([[1, 1], [1]], ValueError, "rows of different lengths"),
@@ -107,12 +109,40 @@ def test_an_empty_batch_is_served():
         ({"token_ids": IDS}, "padding_mask is missing"),
         ({}, "token_ids is missing and padding_mask is missing"),
         ({"token_ids": IDS, "padding_mask": MASK, "segment_ids": IDS}, "'segment_ids' is unknown"),
-        ({"input_ids": IDS, "padding_mask": MASK}, "token_ids is missing and 'input_ids' is unknown"),
+        ({"inputs_ids": IDS, "padding_mask": MASK}, "token_ids is missing and 'inputs_ids' is unknown"),
     ],
 )
 def test_missing_and_unknown_entries_are_named(inputs, words):
     with pytest.raises(ValueError, match=words):
         forward(PARAMS, inputs)
+
+
+@clause("IN-KEYS")
+@pytest.mark.parametrize(
+    "names", [("input_ids", "attention_mask"), ("input_ids", "padding_mask"), ("token_ids", "attention_mask")]
+)
+def test_the_names_of_hugging_face_are_taken_too(names):
+    ours = models.inputs_of(IDS, MASK)
+    theirs = UserDict(zip(names, ours.values(), strict=True))  # what a Hugging Face tokenizer returns is one
+    expected = forward(PARAMS, ours)
+    assert (forward(PARAMS, theirs) == expected).all()
+    theirs["token_type_ids"] = np.zeros_like(IDS)
+    assert (forward(PARAMS, theirs) == expected).all()
+    assert "token_type_ids" in theirs
+
+
+@clause("IN-KEYS")
+@pytest.mark.parametrize(("ours", "theirs"), [("token_ids", "input_ids"), ("padding_mask", "attention_mask")])
+def test_both_names_of_one_input_are_refused(ours, theirs):
+    inputs = models.inputs_of(IDS, MASK)
+    with pytest.raises(ValueError, match=f"must have {ours} or {theirs}.*got both: leave one out"):
+        forward(PARAMS, inputs | {theirs: inputs[ours]})
+
+
+@clause("IN-KEYS")
+def test_token_types_that_are_not_zeros_are_refused():
+    with pytest.raises(ValueError, match=r"token_type_ids must be zeros.*got 1: leave them out"):
+        forward(PARAMS, models.inputs_of(IDS, MASK) | {"token_type_ids": [[0, 0, 1], [0, 0, 0]]})
 
 
 @clause("IN-KEYS")

@@ -237,7 +237,7 @@ REFUSALS = {
     "heads-do-not-divide": lambda module: module.Config(10, 1, 3, 4, 6),
     "bucket-size-1": lambda module: module.Config(10, 1, 1, 4, 6, bucket_size=1),
     "forgotten-mask-is-ones": request([[1, 2]], None),
-    "unknown-inputs-ignored": request([[1, 2]], [[1, 1]], token_type_ids=[[0, 0]]),
+    "unknown-inputs-ignored": request([[1, 2]], [[1, 1]], segment_ids=[[0, 0]]),
     "negative-ids-from-the-end": request([[1, -1]], [[1, 1]]),
     "ids-clipped": request([[1, 10]], [[1, 1]]),
     "mask-values-unchecked": request([[1, 2]], [[1, 2]]),

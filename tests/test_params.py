@@ -1,8 +1,10 @@
 """Parameters: names, shapes, types, initialisation, saving."""
 
+import copy
 import dataclasses
 import hashlib
 import json
+import pickle
 import statistics
 
 import models
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from deberta_ref import Config, Params, from_preset, init
+from deberta_ref import Config, Params, forward, from_preset, init
 from deberta_ref.initialisation import HALF_MASS, truncated_normal
+from deberta_ref.ownership import is_owned
 from deberta_ref.params import shapes
 
 clause = pytest.mark.clause
@@ -213,3 +216,80 @@ def test_astype_casts_every_parameter():
     arrays = dict(params.arrays()) | {"embeddings_norm.bias": np.full(12, 1e30)}
     with pytest.raises(ValueError, match="too large for float16"):
         Params.from_arrays(CONFIG, arrays).astype("float16")
+
+
+def with_arrays(params, **arrays):
+    return Params.from_arrays(
+        params.config, params.arrays() | {name.replace("__", "."): a for name, a in arrays.items()}
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_parameters_equal_a_copy_of_theirs_and_no_others(dtype):
+    params = init(CONFIG, dtype=dtype)
+    assert params == params  # noqa: PLR0124 - equality is ours
+    assert params == init(CONFIG, dtype=dtype)
+    assert hash(params) == hash(init(CONFIG, dtype=dtype))
+    assert params == with_arrays(params, layers__0__up__weight=np.asfortranarray(params.layers[0].up.weight))
+    assert params != init(CONFIG, seed=1, dtype=dtype)
+    assert params != dataclasses.replace(params, config=dataclasses.replace(CONFIG, dropout=0.5))
+    assert params != params.arrays()
+    kind = np.dtype("float32" if dtype == "float64" else "float64")
+    assert params != params.astype(kind)
+    assert params != with_arrays(params, embeddings_norm__scale=params.embeddings_norm.scale.astype(kind))
+
+
+def test_parameters_are_compared_bit_for_bit():
+    params = init(CONFIG)
+    nan, zero = np.full(12, np.nan, np.float32), np.zeros(12, np.float32)
+    assert with_arrays(params, embeddings_norm__bias=nan) == with_arrays(params, embeddings_norm__bias=nan.copy())
+    assert with_arrays(params, embeddings_norm__bias=zero) != with_arrays(params, embeddings_norm__bias=-zero)
+
+
+TWINS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{f"pickle-{n}": lambda params, n=n: pickle.loads(pickle.dumps(params, n)) for n in (2, 4, 5)},  # noqa: S301 - its own
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("source", ["init", "mapped", "transposed"])
+def test_a_copy_of_parameters_is_equal_and_read_only(twin, source, tmp_path):
+    params = init(CONFIG)
+    if source == "mapped":
+        params.save(tmp_path)
+        params = from_preset(tmp_path)
+    elif source == "transposed":
+        params = with_arrays(params, layers__0__up__weight=np.asfortranarray(params.layers[0].up.weight))
+    made = TWINS[twin](params)
+    assert made == params
+    assert hash(made) == hash(params)
+    assert made.dtype == params.dtype
+    for array in made.arrays().values():
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1
+        if twin != "copy":  # whose arrays are the same, of whoever made them
+            assert is_owned(array)
+    inputs = models.random_inputs(CONFIG, np.random.default_rng(0), T=9)
+    assert (forward(made, inputs) == forward(params, inputs)).all()
+
+
+def test_a_deep_copy_does_not_follow_the_arrays_that_parameters_were_made_of():
+    arrays = {name: array.copy() for name, array in init(CONFIG).arrays().items()}
+    params = Params.from_arrays(CONFIG, arrays)
+    twin = copy.deepcopy(params)
+    arrays["token_embedding"][0, 0] = 7
+    assert params.token_embedding[0, 0] == 7
+    assert twin.token_embedding[0, 0] != 7
+    arrays["token_embedding"].flags.writeable = True  # and stay their owner's
+
+
+def test_pickled_outside_of_the_stream_parameters_still_own_their_numbers():
+    buffers = []
+    content = pickle.dumps(init(CONFIG), 5, buffer_callback=buffers.append)
+    theirs = [bytearray(buffer.raw()) for buffer in buffers]
+    params = pickle.loads(content, buffers=theirs)  # noqa: S301 - its own
+    for memory in theirs:
+        memory[:] = bytes(len(memory))
+    assert params == init(CONFIG)

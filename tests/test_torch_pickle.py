@@ -1,4 +1,4 @@
-"""checkpoints/torch_pickle.py: what torch.save writes is read right, all else is refused, and no pickle ever runs."""
+"""checkpoints/torch/pickle.py: what torch.save writes is read right, all else is refused, and no pickle ever runs."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deberta_ref.config import Config
-from deberta_ref.ops import EPSILON
+from deberta_ref.config import EPSILON, Config
 
 SIZES = {
     "vocabulary_size": "vocab_size",

@@ -6,18 +6,18 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from deberta_ref.checkpoints import Handle, authors, from_preset, huggingface, keras, locate
+from deberta_ref.checkpoints import Handle, from_preset, huggingface, keras, locate
+from deberta_ref.precision import DTypeLike
 from deberta_ref.tokenizer import FILES, Tokenizer
 
-LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write, "authors": authors.write}
+LAYOUTS = {"huggingface": huggingface.write, "keras": keras.write}
 """What can be written, by name."""
 
 TOKENIZER_CONFIG = {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"}
 
 
-def convert(source: Handle, destination: Handle, layout: str, dtype: Any = None) -> list[str]:
+def convert(source: Handle, destination: Handle, layout: str, dtype: DTypeLike | None = None) -> list[str]:
     """Write the model that ``source`` names to the new directory ``destination``; the files in it.
 
     Values keep the type that they are stored in unless ``dtype`` casts them; bfloat16 becomes float32. A tokenizer goes
@@ -49,5 +49,4 @@ def _write_tokenizer(directory: Path, folder: Path, layout: str) -> None:
         keras.write_tokenizer(model.read_bytes(), folder)
         return
     shutil.copyfile(model, folder / "spm.model")
-    if layout == "huggingface":
-        (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n", "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n", "utf-8")

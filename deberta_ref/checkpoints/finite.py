@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 BLOCK = 1 << 22
 """Values at a time: as much of a mapped file is in memory at once, and no more of it afterwards."""
 
 
-def refuse_nonfinite(arrays: Mapping[str, Any], where: object) -> None:
+def refuse_nonfinite(arrays: Mapping[str, NDArray[Any]], where: object) -> None:
     """Raise ValueError with the name, value and place of the first value that is not finite."""
     for name, array in arrays.items():
         rows = max(1, BLOCK // max(1, array[:1].size))

@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deberta_ref.checkpoints import architecture, safetensors_map
 from deberta_ref.checkpoints.finite import refuse_nonfinite
@@ -23,6 +24,9 @@ from deberta_ref.config import Config
 from deberta_ref.files import replace, replacing
 from deberta_ref.ownership import own
 from deberta_ref.params import Params, misfits, shapes
+
+Tensors = dict[str, NDArray[Any]]
+"""Tensors by their names in a checkpoint."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 READERS = {".safetensors": safetensors_map.read, ".bin": torch_pickle.read}
@@ -86,7 +90,7 @@ def read_config(directory: Path) -> Config:
     return architecture.read_config(directory / "config.json")
 
 
-def read_tensors(directory: Path, names: Iterable[str]) -> dict[str, Any]:
+def read_tensors(directory: Path, names: Iterable[str]) -> Tensors:
     """Every tensor of the first of the files ``names``, or of its shards, that ``directory`` has."""
     for name in names:
         reader = READERS[Path(name).suffix]
@@ -98,10 +102,10 @@ def read_tensors(directory: Path, names: Iterable[str]) -> dict[str, Any]:
     raise FileNotFoundError(f"{directory} must hold {' or '.join(names)}, or shards with an index; it has none.")
 
 
-def _from_shards(index: Path, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def _from_shards(index: Path, reader: Callable[[Path], Tensors]) -> Tensors:
     """Every tensor from the shard in which the index has it; ValueError if one is elsewhere, or there is another."""
     places = _places(index)
-    tensors: dict[str, Any] = {}
+    tensors: Tensors = {}
     for name in sorted({*places.values()}):
         shard = reader(index.with_name(name))
         listed = {tensor for tensor, place in places.items() if place == name}
@@ -126,7 +130,7 @@ def _places(index: Path) -> dict[str, str]:
     return places
 
 
-def from_tensors(config: Config, tensors: Mapping[str, Any], where: object, *, allow_nonfinite: bool) -> Params:
+def from_tensors(config: Config, tensors: Tensors, where: object, *, allow_nonfinite: bool) -> Params:
     """Parameters from tensors under the names of this layout, with any one prefix before them."""
     if config.num_layers > len(tensors):  # it may be any number: nothing is as long as it says until it is believed
         raise ValueError(f"{where}: config.json has {config.num_layers} layers, the weights {len(tensors)} tensors.")

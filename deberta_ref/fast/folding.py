@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 
@@ -26,17 +26,20 @@ def folded(operation: Callable[[First, Second], Array]) -> Callable[[First, Seco
 
     Of each parameters the last result is kept, for as long as they are alive.
     """
-    cached: WeakKeyDictionary[Any, tuple[Any, Array]] = WeakKeyDictionary()  # parameters -> other argument, result
+    cached: dict[int, tuple[Any, Array]] = {}  # identity of parameters -> other argument, result
 
     @wraps(operation)
     def once(one: First, other: Second) -> Array:
         if not all(is_owned(array) for argument in (one, other) for array in _arrays(argument)):
             return operation(one, other)
         parameters, rest = (one, other) if is_dataclass(one) else (other, one)
-        known, result = cached.get(parameters, (None, None))
+        key = id(parameters)
+        known, result = cached.get(key, (None, None))
+        if result is None:
+            finalize(parameters, cached.pop, key, None).atexit = False
         if result is None or known is not rest:
             result = own(operation(one, other))
-            cached[parameters] = rest, result
+            cached[key] = rest, result
         return result
 
     return once

@@ -1,1 +1,1 @@
-"""Checkpoints as PyTorch writes them, read and written without PyTorch."""
+"""Checkpoints as PyTorch writes them, read without PyTorch."""

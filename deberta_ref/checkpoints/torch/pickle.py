@@ -1,6 +1,6 @@
 """A pytorch_model.bin as arrays mapped from the disk, whichever of its two containers torch.save wrote it in.
 
-Its pickle describes the tensors; torch_unpickle.py reads it without executing it. Here every description is held
+Its pickle describes the tensors; unpickle.py reads it without executing it. Here every description is held
 against the bytes that lie in the file before it is believed.
 """
 

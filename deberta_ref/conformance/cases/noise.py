@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.config import EPSILON
 from deberta_ref.conformance.cases.summary import SUMMARY
 from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.fast.gelu import gelu
-from deberta_ref.ops import EPSILON, gather_rows
+from deberta_ref.ops import gather_rows
 from deberta_ref.params import Linear, Norm, Params
 from deberta_ref.precision import Array, Integers
 from deberta_ref.taps import tap_axes

@@ -48,9 +48,9 @@ MUTANTS = (
         "normalised += bias",
         "pass",
     ),
-    Mutant("epsilon-1e-5", "NORM-EPSILON", "Epsilon is 1e-5.", OPS, "EPSILON = 1e-7", "EPSILON = 1e-5"),
-    Mutant("epsilon-1e-6", "NORM-EPSILON", "Epsilon is 1e-6.", OPS, "EPSILON = 1e-7", "EPSILON = 1e-6"),
-    Mutant("epsilon-1e-12", "NORM-EPSILON", "Epsilon is 1e-12.", OPS, "EPSILON = 1e-7", "EPSILON = 1e-12"),
+    Mutant("epsilon-1e-5", "NORM-EPSILON", "Epsilon is 1e-5.", OPS, ".type(EPSILON)", ".type(1e-5)"),
+    Mutant("epsilon-1e-6", "NORM-EPSILON", "Epsilon is 1e-6.", OPS, ".type(EPSILON)", ".type(1e-6)"),
+    Mutant("epsilon-1e-12", "NORM-EPSILON", "Epsilon is 1e-12.", OPS, ".type(EPSILON)", ".type(1e-12)"),
     Mutant(
         "norm-squares-unscaled",
         "NORM-RANGE",
