@@ -1,4 +1,4 @@
-"""A line on the terminal that says what takes so long, and for how long already."""
+"""A line on the terminal that says what is being done, and for how long already."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-PATIENCE = 1.0
-"""Seconds without a word."""
+REFRESH_SECONDS = 1.0
+"""Until the line is shown first, and between two updates of it."""
 
 
 @dataclass
 class Progress:
-    """What is being done, and how much of it is done: to be changed while it goes on."""
+    """What is being done, and how much of it is done: updated as the work goes on."""
 
     what: str
     done: str = ""
@@ -31,7 +31,7 @@ def progress(what: str) -> Iterator[Progress]:
     start, finished = time.monotonic(), threading.Event()
 
     def show() -> None:
-        while not finished.wait(PATIENCE):
+        while not finished.wait(REFRESH_SECONDS):
             sys.stderr.write(f"\r\033[K{shown.what}{shown.done}, {time.monotonic() - start:.0f} s")
             sys.stderr.flush()
 

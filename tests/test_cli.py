@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deberta_ref import Params, Tokenizer, forward, init, presets, trace
+from deberta_ref import Params, Tokenizer, __version__, forward, init, presets, trace
 from deberta_ref.checkpoints import DEMO
-from deberta_ref.cli import main
+from deberta_ref.cli import COMMANDS, main
 from deberta_ref.progress import progress
 
 clause = pytest.mark.clause
@@ -30,6 +30,21 @@ def model(tmp_path):
 
 def run(*arguments):
     return main([str(argument) for argument in arguments])
+
+
+def test_the_package_run_as_a_module_is_the_command(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run("--version")
+    command = [sys.executable, "-m", "deberta_ref", "--version"]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout == capsys.readouterr().out == f"deberta-ref {__version__}\n"
+
+
+def test_the_help_says_what_each_command_does(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run("--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {what}" in shown for name, (_, what) in COMMANDS.items())
 
 
 def test_presets_prints_the_five_with_their_parameters(capsys):
@@ -75,6 +90,12 @@ def test_run_writes_the_whole_output(model, tmp_path, suffix):
     params = models.random_params(CONFIG, np.random.default_rng(0), "float32")
     assert (y == forward(params, models.inputs_of([[1, 5, 9]]), dtype="float64")).all()
     assert [path.name for path in tmp_path.iterdir() if path.name != "model"] == [out.name]
+
+
+def test_a_directory_is_no_file_to_write_the_output_to(model, tmp_path, capsys):
+    (tmp_path / "y.npy").mkdir()
+    assert run("run", "--model", model, "--ids", "1", "--out", tmp_path / "y.npy") == 2
+    assert f"--out {tmp_path / 'y.npy'} must be a file to write; it is a directory" in capsys.readouterr().err
 
 
 def test_run_takes_ids_from_files_of_three_kinds(model, tmp_path, capsys):
@@ -128,7 +149,10 @@ def test_trace_writes_every_tap_and_the_inputs(model, tmp_path, capsys):
         (["--ids", "1 " * 17], "up to max_sequence_length = 16 positions; got T = 17"),
         (["--ids", "1", "--dtype", "float8"], "dtype must be 'float32' or 'float64'; got 'float8'"),
         (["--ids", "1", "--out", "y.txt"], "--out must end in .safetensors or .npy; got 'y.txt'"),
-        (["--ids", "1", "--out", "nowhere/y.npy"], "'nowhere' does not"),
+        (
+            ["--ids", "1", "--out", "nowhere/y.npy"],
+            "--out nowhere/y.npy must be in a directory that exists; nowhere does not",
+        ),
         (["--ids-file", "nowhere.txt"], "No such file"),
         (["--ids", "1", "--seed", "-1", "--random"], "seed must be at least 0; got -1"),
         (["--ids", "1", "--seed", "1"], "--seed is for random parameters"),
@@ -147,7 +171,7 @@ def test_an_unusable_request_is_one_sentence_and_exit_code_2(model, capsys, argu
 
 def test_one_bad_example_among_many_is_refused_before_any_is_computed(model, tmp_path, capsys, monkeypatch):
     (tmp_path / "ids.json").write_text(json.dumps([[1]] * 20 + [[99]]))
-    monkeypatch.setattr("deberta_ref.cli.forward", lambda *_: pytest.fail("computed something"))
+    monkeypatch.setattr("deberta_ref.cli.run.forward", lambda *_: pytest.fail("computed something"))
     assert run("run", "--model", model, "--ids-file", tmp_path / "ids.json") == 2
     assert "got 99 at [20, 0]" in capsys.readouterr().err
 
@@ -190,7 +214,7 @@ def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr("deberta_ref.progress.PATIENCE", 0.01)
+    monkeypatch.setattr("deberta_ref.progress.REFRESH_SECONDS", 0.01)
     with progress("opening it") as shown:
         shown.done = ": 3 of 4"
         time.sleep(0.1)
@@ -200,7 +224,7 @@ def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch):
 
 def test_no_progress_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    monkeypatch.setattr("deberta_ref.progress.PATIENCE", 0.01)
+    monkeypatch.setattr("deberta_ref.progress.REFRESH_SECONDS", 0.01)
     with progress("opening it"):
         time.sleep(0.05)
         assert sys.stderr.getvalue() == ""
@@ -242,7 +266,7 @@ def test_texts_come_from_a_file_or_standard_input_a_line_each(tmp_path, capsys, 
 def test_an_empty_file_is_no_input(tmp_path, capsys, option):
     (tmp_path / "empty.txt").touch()
     assert run("run", option, tmp_path / "empty.txt") == 2
-    assert "must hold a text a line; it is empty" in capsys.readouterr().err
+    assert "must hold one text per line; it is empty" in capsys.readouterr().err
 
 
 def test_special_tokens_are_text_unless_asked_for(capsys):
@@ -275,7 +299,7 @@ def test_an_interruption_and_a_lack_of_memory_leave_no_traceback(model, monkeypa
     def fail(*_args, **_options):
         raise error
 
-    monkeypatch.setattr("deberta_ref.cli.forward", fail)
+    monkeypatch.setattr("deberta_ref.cli.run.forward", fail)
     assert run("run", "--model", model, "--ids", "1") == code
 
 
@@ -291,7 +315,7 @@ def test_pairs_and_sequence_length(capsys):
     ("arguments", "words"),
     [
         ([], "Give texts, or one of --pair, --file, --ids and --ids-file; got none"),
-        (["text", "--ids", "1"], "got text and ids"),
+        (["text", "--ids", "1"], "got TEXT and --ids"),
         (["--ids", "1", "--sequence-length", "4"], "--sequence-length is for texts"),
         (["text", "--sequence-length", "1"], "sequence_length must be at least 2"),
         (["word " * 600], "up to max_sequence_length = 512 positions"),

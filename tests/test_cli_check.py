@@ -163,7 +163,7 @@ def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_p
     ("arguments", "sentence"),
     [
         (["nowhere.py:load"], "nowhere.py"),
-        (["a.py:load", "--outputs", "somewhere"], "Give one port"),
+        (["a.py:load", "--outputs", "somewhere"], "Give one port: PORT, --exec or --outputs; got PORT and --outputs"),
         (["--timeout", "3"], "--timeout is for --exec"),
         (["--case", "model/nothing"], "must be the id of a golden case"),
         (
@@ -171,7 +171,9 @@ def test_exported_questions_that_are_answered_elsewhere_are_judged(capsys, tmp_p
             "such as model/whole or model/holes; got 'model/hole'",
         ),
         (["--list", "a.py:load", "--exec", "x", "--html", "y"], "leave out PORT, --exec, --html"),
+        (["--list", "--export", "x"], "leave out --export"),
         (["--export", "questions", "a.py:load", "--json", "x"], "leave out PORT, --json"),
+        (["--export", "questions", "--xfail", "known", "--timeout", "3"], "leave out --timeout, --xfail"),
         (["--exec", "true {checkpoint} {inputs} {outputs}", "--timeout", "0"], "more than 0 seconds; got 0"),
         (["--list", "--json", "/nowhere/list.json"], "in a directory that exists"),
         (["--json", "report", "--junit", "./report"], "--json and --junit must be different files; got ./report"),
@@ -259,30 +261,60 @@ def begun(path):
     return int(path.read_text())
 
 
+@pytest.fixture
+def judging(tmp_path):
+    """Start ``check`` of a port that never answers; the process, and that of the port, once it has begun."""
+    started = []
+
+    def start(source):
+        port = tmp_path / "slow.py"
+        port.write_text(source)
+        (tmp_path / "tmp").mkdir()
+        command = shlex.join([sys.executable, str(port), "{checkpoint}", "{inputs}", "{outputs}"])
+        asked = ["--exec", command] if source is SLOW_PORT else [f"{port}:load"]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "deberta_ref", "check", *asked],
+                env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return started[0], begun(tmp_path / "slow.py.begun")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 @pytest.mark.parametrize("source", [SLOW_PORT, SLOW_RUN], ids=["exec", "function"])
-def test_a_signal_that_ends_it_leaves_no_directory_and_no_child(tmp_path, name, source):
-    port = tmp_path / "slow.py"
-    port.write_text(source)
-    (tmp_path / "tmp").mkdir()
-    command = shlex.join([sys.executable, str(port), "{checkpoint}", "{inputs}", "{outputs}"])
-    asked = ["--exec", command] if source is SLOW_PORT else [f"{port}:load"]
-    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
-    judging = subprocess.Popen(
-        [sys.executable, "-m", "deberta_ref", "check", *asked],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    process = begun(tmp_path / "slow.py.begun")
+def test_a_signal_that_ends_it_leaves_no_directory_and_no_child(judging, tmp_path, name, source):
+    command, port = judging(source)
     assert list((tmp_path / "tmp").glob("deberta-ref-*"))
-    judging.send_signal(signal.Signals[name])
-    _, said = judging.communicate(timeout=30)
-    assert judging.returncode == 128 + signal.Signals[name]
+    command.send_signal(signal.Signals[name])
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 128 + signal.Signals[name]
     assert "Traceback" not in said
     assert not list((tmp_path / "tmp").glob("deberta-ref-*"))
     with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+        os.kill(port, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_under_nohup_it_goes_on_after_a_hangup(judging):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for what is started from here
+    try:
+        command, _ = judging(SLOW_RUN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    command.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        command.wait(0.5)
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(30) == 128 + signal.SIGTERM

@@ -177,6 +177,7 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_started(command, tmp_
     assert beat.stat().st_size == size > 0
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_an_interrupt_ends_it(command, tmp_path):
     beat = tmp_path / "beat"
     port = command(

@@ -9,7 +9,7 @@ import pytest
 from kit import CASES
 from test_tutorial import BLOCK, ROOT, Shell
 
-from deberta_ref.cli.check import TIMEOUT
+from deberta_ref.cli.check import DEFAULT_TIMEOUT
 from deberta_ref.conformance.cases.operations import OPERATIONS
 from deberta_ref.conformance.ports.command import DECLINED, PLACEHOLDERS, QUESTION
 
@@ -81,7 +81,7 @@ def test_what_the_page_says_is_what_the_code_does():
     for name in (*PLACEHOLDERS, QUESTION):
         assert f"| `{name}` |" in PAGE
     assert f"| ends with {DECLINED} |" in PAGE
-    assert f"`--timeout`, {TIMEOUT:g} seconds by default" in PAGE
+    assert f"`--timeout`, {DEFAULT_TIMEOUT:g} seconds by default" in PAGE
     for name in OPERATIONS:
         assert f"`{name}`" in PAGE
     lines = (ROOT / "docs" / "ports" / "model.mjs").read_text("utf-8").splitlines()

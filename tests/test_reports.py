@@ -266,7 +266,7 @@ def test_a_port_s_name_cannot_command_the_terminal():
 def test_progress_says_how_many_are_wrong_on_a_terminal_and_nothing_elsewhere(monkeypatch, rich):
     if not rich:
         monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setattr("deberta_ref.progress.PATIENCE", 0.01)
+    monkeypatch.setattr("deberta_ref.progress.REFRESH_SECONDS", 0.01)
     monkeypatch.setenv("TERM", "xterm")
     for stream, expected in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)

@@ -19,32 +19,41 @@ Inputs = dict[str, Any]
 def add_options(command: argparse.ArgumentParser) -> None:
     """The options that ``read`` understands."""
     source = command.add_argument_group("input", "one of these, or texts").add_mutually_exclusive_group()
-    command.add_argument("text", nargs="*", metavar="TEXT", help="texts, an example each")
-    source.add_argument("--pair", action="append", nargs=2, metavar=("FIRST", "SECOND"), help="a pair; repeatable")
-    source.add_argument("--file", metavar="FILE", help="a text a line; - is standard input")
+    command.add_argument("text", nargs="*", metavar="TEXT", help="texts, one example each")
+    source.add_argument(
+        "--pair", action="append", nargs=2, metavar=("FIRST", "SECOND"), help="two texts, one example; repeatable"
+    )
+    source.add_argument("--file", metavar="FILE", help="one text per line; - is standard input")
     source.add_argument("--ids", action="append", metavar="'1 2 3'", help="the token ids of one example; repeatable")
     source.add_argument(
         "--ids-file",
         metavar="FILE",
-        help="token ids, an example a line; or .json, a list of lists; or .safetensors with token_ids and padding_mask",
+        help="token ids, one example per line; or .json, a list of lists; or .safetensors, token_ids and padding_mask",
     )
-    command.add_argument("--special-tokens", action="store_true", help="[MASK] and the like in a text are those tokens")
-    command.add_argument("--sequence-length", type=int, metavar="T", help="pad and cut texts to T tokens")
+    command.add_argument("--special-tokens", action="store_true", help="read [MASK] and the like as tokens, not text")
+    command.add_argument("--sequence-length", type=int, metavar="T", help="pad or truncate texts to T tokens")
 
 
 def read(options: argparse.Namespace) -> tuple[Inputs, Tokenizer | None]:
-    """Token ids and padding mask, (B, T) each, and the tokenizer that made them of texts, if it was texts that came.
+    """Token ids and padding mask, (B, T) each, and the tokenizer if the input was texts.
 
-    Raises ValueError or OSError, with a sentence, for what is no input.
+    Raises ValueError or OSError, with a sentence, for input that cannot be used.
     """
-    given = [name for name in ("text", "pair", "file", "ids", "ids_file") if getattr(options, name)]
+    sources = {
+        "TEXT": options.text,
+        "--pair": options.pair,
+        "--file": options.file,
+        "--ids": options.ids,
+        "--ids-file": options.ids_file,
+    }
+    given = [flag for flag, value in sources.items() if value]
     if len(given) != 1:
         raise ValueError(
             f"Give texts, or one of --pair, --file, --ids and --ids-file; got {' and '.join(given) or 'none'}."
         )
-    if given[0] in {"ids", "ids_file"}:
+    if given[0] in {"--ids", "--ids-file"}:
         if options.sequence_length is not None:
-            raise ValueError("--sequence-length is for texts; token ids are taken as they are.")
+            raise ValueError("--sequence-length is for texts: token ids are used as they are; leave it out.")
         return _ids(options), None
     texts = options.text or [tuple(pair) for pair in options.pair or ()] or _lines(options.file)
     tokenizer = Tokenizer.from_preset(options.model)
@@ -53,7 +62,7 @@ def read(options: argparse.Namespace) -> tuple[Inputs, Tokenizer | None]:
 
 
 def _lines(name: str) -> list[str]:
-    """The lines of a file, which end in a line feed, empty ones too: line n is example n."""
+    """The lines of a file, split at line feeds only, empty ones included: line n is example n."""
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -62,7 +71,7 @@ def _lines(name: str) -> list[str]:
             f"{name} must be text in UTF-8; got {error.object[error.start : error.end]!r} at byte {error.start}."
         ) from None
     if not text:
-        raise ValueError(f"{name} must hold a text a line; it is empty.")
+        raise ValueError(f"{name} must hold one text per line; it is empty.")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
