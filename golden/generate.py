@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import texts
-from matrix import matrix
 from plans import IDS, Draft, drafted
 from plans_of_operations import operations
+from rejections import matrix
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import model
@@ -78,7 +78,7 @@ REASONS = {
 
 
 def directory(root: Path, name: str) -> Path:
-    """Where a case is staged: ports/run.py wants all cases in one directory."""
+    """Where a case is staged: ports/tools/run.py wants all cases in one directory."""
     return root / name.replace("/", "-")
 
 
@@ -107,13 +107,13 @@ def stage(draft: Draft, root: Path) -> Case:
 
 def run_witnesses(root: Path) -> None:
     """Have every witness answer all cases staged below ``root``; each answer stands beside its question."""
-    python, ports = os.environ["DEBERTA_REF_PORTS_PYTHON"], HERE.parent / "ports"
+    python, tools = os.environ["DEBERTA_REF_PORTS_PYTHON"], HERE.parent / "ports" / "tools"
     if any(root.glob("*/model.safetensors")):
         for port, dtype in WITNESSES.items():
-            command = [python, str(ports / "run.py"), port, str(root), "--dtype", dtype]
+            command = [python, str(tools / "run.py"), port, str(root), "--dtype", dtype]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     else:
-        subprocess.run([python, str(ports / "operations.py"), str(root)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, str(tools / "operations.py"), str(root)], check=True, stdout=subprocess.DEVNULL)
 
 
 def versions() -> dict[str, str]:

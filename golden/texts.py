@@ -27,7 +27,7 @@ from deberta_ref.conformance.cases.corpus import tokenized
 from deberta_ref.conformance.cases.variants import copied
 from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
-PORT = Path(__file__).parents[1] / "ports" / "text.py"
+PORT = Path(__file__).parents[1] / "ports" / "tools" / "text.py"
 DEMO = "deberta_v3_demo_en"
 
 REASONS = {

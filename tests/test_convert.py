@@ -205,7 +205,7 @@ def test_torch_and_the_authors_package_open_what_convert_writes(tmp_path, dtype)
     convert(tmp_path / "model", tmp_path / "authors", "authors")
     inputs = models.random_inputs(CONFIG, np.random.default_rng(2), T=12)
     save_file(inputs, tmp_path / "inputs.safetensors")
-    ports_run("-c", AUTHORS, tmp_path, ROOT / "ports")
+    ports_run("-c", AUTHORS, tmp_path, ROOT / "ports" / "adapters")
     state = load_file(tmp_path / "state.safetensors")
     for name, array in params.arrays().items():
         assert state[f"deberta.{tensor_name(name)}"].dtype == array.dtype
@@ -224,7 +224,7 @@ def test_the_real_libraries_open_what_convert_writes_and_compute_the_same(tmp_pa
     convert(tmp_path / "preset", tmp_path / "model", "huggingface")
     save_file(inputs, tmp_path / "model" / "inputs.safetensors")
 
-    ports_run(ROOT / "ports" / "run.py", "huggingface", tmp_path, "--dtype", "float64")
+    ports_run(ROOT / "ports" / "tools" / "run.py", "huggingface", tmp_path, "--dtype", "float64")
     found = load_file(tmp_path / "model" / "huggingface.safetensors")["output"]
     assert abs(found - expected)[valid].max() <= 1e-12  # both in float64, and sqrt(3 · 12) is exact
 

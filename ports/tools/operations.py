@@ -1,6 +1,6 @@
 """Single operations, as others compute them: the witnesses of the golden suite ``ops``.
 
-    python ports/operations.py DIRECTORY
+    python ports/tools/operations.py DIRECTORY
 
 Each directory in DIRECTORY has manifest.json, which names the operation, and inputs.safetensors. What each of
 transformers and the authors' package in float64 and KerasHub in float32 gives goes to huggingface.safetensors,
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
+sys.path.append(str(Path(__file__).parents[1] / "adapters"))
 
 import authors
 import keras
