@@ -187,7 +187,7 @@ def write(root: Path, only: str | None = None) -> list[str]:
     for n, plan in enumerate(plans):
         expected = given(reference, plan)
         others = {name: given(mutant, plan) for name, mutant in mutants.items()}
-        manifest = {
+        manifest: dict[str, Any] = {
             "id": plan.id,
             "format": 1,
             "exercises": plan.exercises,

@@ -120,6 +120,11 @@ def node_version() -> str:
     return str(json.loads(package.read_text("utf-8"))["version"])
 
 
+def settled(line: str) -> list[str]:
+    """The cells of a line of the table that no noise moves."""
+    return [cell for n, cell in enumerate(line.split("|")) if n != SCORE]
+
+
 def main() -> int:
     """Judge, and write the table or compare with it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,7 +140,6 @@ def main() -> int:
             continue
         found = row(port, judged(port))
         print(found, end="", flush=True)
-        settled = lambda line: [cell for n, cell in enumerate(line.split("|")) if n != SCORE]
         differs |= settled(rows.get(port.name, "")) != settled(found)
         rows[port.name] = found
         if not options.check:

@@ -113,10 +113,13 @@ def keras_gather_p2c(a: Arrays) -> Any:
     return keras.ops.swapaxes(found, -1, -2)
 
 
+def mpmath_dot(x: list[float], w: list[float]) -> Any:
+    return mpmath.fsum(mpmath.mpf(u) * mpmath.mpf(v) for u, v in zip(x, w, strict=True))
+
+
 def mpmath_linear(a: Arrays) -> Any:
-    dot = lambda x, w: mpmath.fsum(mpmath.mpf(u) * mpmath.mpf(v) for u, v in zip(x, w, strict=True))
     x, weight, bias = (a[name].tolist() for name in ("x", "weight", "bias"))
-    return [[float(dot(row, w) + b) for w, b in zip(weight, bias, strict=True)] for row in x]
+    return [[float(mpmath_dot(row, w) + b) for w, b in zip(weight, bias, strict=True)] for row in x]
 
 
 def mpmath_layer_norm(a: Arrays) -> Any:
