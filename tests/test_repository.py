@@ -34,3 +34,18 @@ def test_the_readme_of_the_ports_has_a_row_for_each_adapter_and_tool(folder):
     named = re.findall(rf"^\| \[`[\w./]+`\]\({folder}/([\w.]+)\)", text, re.MULTILINE)
     there = [path.name for path in (ROOT / "ports" / folder).iterdir() if path.name != "__pycache__"]
     assert sorted(named) == sorted(there)
+
+
+def test_every_file_of_the_ports_that_is_named_is_there():
+    pages = [*ROOT.glob(".ci/*"), *ROOT.glob("*.md")]
+    pages += [path for kind in ("md", "py", "mjs") for path in ROOT.glob(f"[!.]*/**/*.{kind}")]
+    named = {
+        (path, name)
+        for path in pages
+        if "node_modules" not in path.parts
+        for name in re.findall(r"(?<![\w/])ports/[\w/]+\.(?:py|mjs|txt)", path.read_text("utf-8"))
+    }
+    assert len(named) > 20
+    assert [
+        (path, name) for path, name in named if not (ROOT / name).exists() and not (path.parent / name).exists()
+    ] == []
