@@ -189,8 +189,8 @@ def faster(*candidates: Run) -> Run:
 
 
 def _port(name: str) -> Any:
-    """An adapter of ports/, which is no package."""
-    sys.path.insert(0, str(PORTS))
+    """An adapter or a tool of ports/, which is no package."""
+    sys.path[:0] = [str(PORTS / "adapters"), str(PORTS / "tools")]
     return importlib.import_module(name)
 
 

@@ -54,7 +54,7 @@ def markdown(rows: Sequence[Row], floor: str, labels: Mapping[str, str], missing
     """The table. ``labels`` are the columns after the floor's, in order; ``missing`` says why one of them is empty."""
 
     def cell(row: Row, name: str) -> str:
-        absent = missing | row.failed
+        absent = {**missing, **row.failed}
         if name in absent:
             return absent[name]
         ratio = ratios(row, name)

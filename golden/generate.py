@@ -20,15 +20,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import texts
-from matrix import matrix
 from plans import IDS, Draft, drafted
 from plans_of_operations import operations
+from rejections import matrix
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import model
@@ -78,7 +77,7 @@ REASONS = {
 
 
 def directory(root: Path, name: str) -> Path:
-    """Where a case is staged: ports/run.py wants all cases in one directory."""
+    """Where a case is staged: ports/tools/run.py wants all cases in one directory."""
     return root / name.replace("/", "-")
 
 
@@ -107,13 +106,13 @@ def stage(draft: Draft, root: Path) -> Case:
 
 def run_witnesses(root: Path) -> None:
     """Have every witness answer all cases staged below ``root``; each answer stands beside its question."""
-    python, ports = os.environ["DEBERTA_REF_PORTS_PYTHON"], HERE.parent / "ports"
+    python, tools = os.environ["DEBERTA_REF_PORTS_PYTHON"], HERE.parent / "ports" / "tools"
     if any(root.glob("*/model.safetensors")):
         for port, dtype in WITNESSES.items():
-            command = [python, str(ports / "run.py"), port, str(root), "--dtype", dtype]
+            command = [python, str(tools / "run.py"), port, str(root), "--dtype", dtype]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     else:
-        subprocess.run([python, str(ports / "operations.py"), str(root)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, str(tools / "operations.py"), str(root)], check=True, stdout=subprocess.DEVNULL)
 
 
 def versions() -> dict[str, str]:
@@ -134,7 +133,7 @@ def witnessed(case: Case, floors: dict[str, noise.Size], versions: dict[str, str
         if not path.is_file():
             continue
         theirs = case.view(load_file(path))
-        entry = {"implementation": NAMES[port], "version": versions[NAMES[port]], "dtype": dtype}
+        entry: dict[str, Any] = {"implementation": NAMES[port], "version": versions[NAMES[port]], "dtype": dtype}
         errors = case.errors(theirs)
         if dtype == "float32":
             (required,) = case.required
@@ -234,12 +233,12 @@ def differences(old: Path, new: Path) -> list[str]:
     return found
 
 
-def batches(wanted: Callable[[str], bool]) -> Iterator[list[Callable[[], Draft]]]:
+def batches(wanted: Callable[[str], bool]) -> Iterator[Iterator[Draft]]:
     """What is staged and witnessed together: operations, small models, and each of the published sizes alone."""
-    yield [lambda d=draft: d for draft in operations() if wanted(draft.id)]
+    yield (draft for draft in operations() if wanted(draft.id))
     chosen = [name for name in IDS if wanted(name)]
-    yield [partial(drafted, name) for name in chosen if not name.startswith("presets/")]
-    yield from ([partial(drafted, name)] for name in chosen if name.startswith("presets/"))
+    yield (drafted(name) for name in chosen if not name.startswith("presets/"))
+    yield from (map(drafted, [name]) for name in chosen if name.startswith("presets/"))
 
 
 def main() -> int:
@@ -254,10 +253,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "cases" if options.check else HERE / "cases"
         written = texts.write(root, options.only)
-        for batch in filter(None, batches(wanted)):
+        for batch in batches(wanted):
             with tempfile.TemporaryDirectory(dir=scratch) as staged:
-                cases = [stage(make(), Path(staged)) for make in batch]
-                run_witnesses(Path(staged))
+                cases = [stage(draft, Path(staged)) for draft in batch]
+                if cases:
+                    run_witnesses(Path(staged))
                 for case in cases:
                     write(case, root, used, REJECTED if options.check else 2 * REJECTED)
                     written.append(case.id)

@@ -51,7 +51,7 @@ def _draft(name: str, operation: str, exercises: str, clauses: tuple[str, ...], 
 def _norms() -> Iterator[Draft]:
     D = 48
     x, scale, bias = draws(3, 8, D), 1 + draws(4, D) / 4, draws(5, D) / 8
-    constants = np.float32([0, 1, -2, 0.5, 3, -1, 0.25, 7])[:, None] * np.ones((1, D), np.float32)
+    constants = np.array([0, 1, -2, 0.5, 3, -1, 0.25, 7], np.float32)[:, None] * np.ones((1, D), np.float32)
     for name, exercises, clauses, rows in (
         ("", "A layer normalisation of rows with a spread near 1.", ("NORM-DEFINITION",), x),
         (
@@ -99,10 +99,9 @@ def _softmaxes() -> Iterator[Draft]:
     holes = np.ones((6, T), np.int64)
     for n in range(6):
         holes[n, n :: n + 2] = 0
-    ties = np.float32([[0] * T, [5] * T, [3, 3, *[-1] * 10], [*[-2] * 11, -2.5], [9, 1] * 6, [7] * 6 + [-7] * 6])
-    huge = np.float32(
-        [[1e4, -1e4] * 6, [-1e4] * 12, [1e4] * 12, [1e4, 9999, 9998, *[0] * 9], [-1e4, -9999, *[-1e4] * 10]]
-    )
+    equal = [[0.0] * T, [5] * T, [3, 3, *[-1] * 10], [*[-2] * 11, -2.5], [9, 1] * 6, [7] * 6 + [-7] * 6]
+    large = [[1e4, -1e4] * 6, [-1e4] * 12, [1e4] * 12, [1e4, 9999, 9998, *[0] * 9], [-1e4, -9999, *[-1e4] * 10]]
+    ties, huge = np.array(equal, np.float32), np.array(large, np.float32)
     for name, exercises, scores, mask in (
         ("", "A softmax over twelve keys, with a spread near 2.", x, np.ones_like(holes)),
         ("-tail", "A softmax whose last keys are padded.", x, tail),
@@ -127,10 +126,11 @@ def _gathers() -> Iterator[Draft]:
 def _rows(bucket_size: int, length: int) -> Draft:
     longest = length - 1 if bucket_size // 2 >= length - 1 else length + 7  # beyond it: REL-LONG
     distance = np.concatenate([np.arange(longest + 1), -np.arange(1, longest + 1)]).astype(np.int32)
+    sizes = {"bucket_size": bucket_size, "max_sequence_length": length}
     return _draft(
         f"rows-{bucket_size}-{length}",
         "row",
         f"The row of every distance at ({bucket_size}, {length}), up to {longest}.",
         ("REL-BUCKET", "REL-LONG", "REL-ROW") if longest > length else ("REL-BUCKET", "REL-ROW"),
-        {"distance": distance, "bucket_size": np.int32([bucket_size]), "max_sequence_length": np.int32([length])},
+        {"distance": distance, **{name: np.array([size], np.int32) for name, size in sizes.items()}},
     )

@@ -27,7 +27,7 @@ from deberta_ref.conformance.cases.corpus import tokenized
 from deberta_ref.conformance.cases.variants import copied
 from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
-PORT = Path(__file__).parents[1] / "ports" / "text.py"
+PORT = Path(__file__).parents[1] / "ports" / "tools" / "text.py"
 DEMO = "deberta_v3_demo_en"
 
 REASONS = {
@@ -187,7 +187,7 @@ def write(root: Path, only: str | None = None) -> list[str]:
     for n, plan in enumerate(plans):
         expected = given(reference, plan)
         others = {name: given(mutant, plan) for name, mutant in mutants.items()}
-        manifest = {
+        manifest: dict[str, Any] = {
             "id": plan.id,
             "format": 1,
             "exercises": plan.exercises,

@@ -227,7 +227,7 @@ def test_no_progress_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr("deberta_ref.progress.REFRESH_SECONDS", 0.01)
     with progress("opening it"):
         time.sleep(0.05)
-        assert sys.stderr.getvalue() == ""
+        assert sys.stderr.getvalue() == ""  # type: ignore[union-attr]
 
 
 def test_a_model_that_is_not_there_is_refused(capsys):

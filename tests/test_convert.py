@@ -186,7 +186,7 @@ def test_the_real_libraries_open_what_convert_writes_and_compute_the_same(tmp_pa
     convert(tmp_path / "preset", tmp_path / "model", "huggingface")
     save_file(inputs, tmp_path / "model" / "inputs.safetensors")
 
-    ports_run(ROOT / "ports" / "run.py", "huggingface", tmp_path, "--dtype", "float64")
+    ports_run(ROOT / "ports" / "tools" / "run.py", "huggingface", tmp_path, "--dtype", "float64")
     found = load_file(tmp_path / "model" / "huggingface.safetensors")["output"]
     assert abs(found - expected)[valid].max() <= 1e-12  # both in float64, and sqrt(3 · 12) is exact
 

@@ -25,7 +25,7 @@ CASES = {case.id: case for case in corpus(GOLDEN / "cases")}
 SCHEMA = json.loads((GOLDEN / "schema.json").read_text("utf-8"))
 
 sys.path.append(str(GOLDEN))
-from matrix import JUDGED, matrix  # noqa: E402 - beside the corpus, not in a package
+from rejections import JUDGED, matrix  # noqa: E402 - beside the corpus, not in a package
 
 # Ids never change: a case may be added, and none may go.
 IDS = {

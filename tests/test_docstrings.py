@@ -36,8 +36,8 @@ def bare(value):
 def of_presets():
     """The string that stands below the assignment of ``presets``, which has no docstring of its own."""
     body = ast.parse(inspect.getsource(importlib.import_module("deberta_ref.presets"))).body
-    place = next(n for n, line in enumerate(body) if isinstance(line, ast.AnnAssign) and line.target.id == "presets")
-    return inspect.cleandoc(ast.literal_eval(body[place + 1].value))
+    place = next(n for n, line in enumerate(body) if ast.unparse(line).startswith("presets:"))
+    return inspect.cleandoc(ast.literal_eval(ast.unparse(body[place + 1])))
 
 
 def docstring(name):

@@ -1,5 +1,8 @@
 """What is fast equals what is plain: every function of fast/ its definition in ops.py, and the whole model on both."""
 
+from inspect import unwrap
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -115,8 +118,8 @@ def test_relative_products_are_those_of_every_token_with_every_row(dtype, T, H, 
 
 
 def test_linear_and_layer_norm_are_the_definitions_themselves_cached():
-    assert fast.linear.__wrapped__ is ops.linear
-    assert fast.layer_norm.__wrapped__ is ops.layer_norm
+    assert unwrap(fast.linear) is ops.linear
+    assert unwrap(fast.layer_norm) is ops.layer_norm
 
 
 @pytest.mark.parametrize("few", [1, 2, 3, 5])
@@ -131,7 +134,7 @@ def test_attention_is_the_same_however_few_heads_are_computed_at_a_time(few, mon
         parts.setdefault(name, np.full((H, *value.shape[1:]), np.nan))[heads] = value
         return value
 
-    expected = model.disentangled_attention.__wrapped__(*operands, row, whole.setdefault)
+    expected = unwrap(model.disentangled_attention)(*operands, row, whole.setdefault)
     monkeypatch.setattr("deberta_ref.fast.blocks.SCORES_AT_A_TIME", few * T * T)
     assert (model.disentangled_attention(*operands, row, laid_out) == expected).all()
     assert whole.keys() == parts.keys()
@@ -158,11 +161,11 @@ def test_heads_come_a_few_at_a_time_each_once_and_their_scores_fit_the_cache(num
 
 def plain_model():
     """A copy of the model that computes with the definitions in ops.py alone."""
-    plain = exchanged(
+    plain: Any = exchanged(
         gelu=ops.gelu, relative_products=ops.relative_products, linear=ops.linear, layer_norm=ops.layer_norm
     )
-    plain.disentangled_attention = plain.disentangled_attention.__wrapped__
-    plain.padded = plain.padded.__wrapped__
+    plain.disentangled_attention = unwrap(plain.disentangled_attention)
+    plain.padded = unwrap(plain.padded)
     return plain
 
 

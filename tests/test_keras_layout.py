@@ -549,7 +549,7 @@ def test_the_adapter_computes_the_same_from_the_hugging_face_layout(tmp_path, dt
     params = random_params(dtype=dtype)
     params.save(case)
     save_file(INPUTS, case / "inputs.safetensors")
-    run(Path(__file__).parents[1] / "ports" / "run.py", "kerashub", tmp_path, "--dtype", dtype)
+    run(Path(__file__).parents[1] / "ports" / "tools" / "run.py", "kerashub", tmp_path, "--dtype", dtype)
     found = load_file(case / "kerashub.safetensors")["output"]
     assert found.dtype == dtype
     assert deviation(params, found) < NOISE

@@ -129,7 +129,7 @@ def test_it_is_handed_copies_in_int64_and_float32():
             x[...] = 0
         return np.zeros((3, 16, 24))
 
-    run.layer = lambda inputs, _n: run(inputs)
+    run.layer = lambda inputs, _n: run(inputs)  # type: ignore[attr-defined]
     port = callable_port(lambda _directory: run)
     before = {name: x.copy() for name, x in HOLES.inputs.items()}
     port.answer(HOLES)
@@ -185,7 +185,7 @@ def test_of_large_checkpoints_only_the_last_is_kept(monkeypatch):
     for name in ("model/keras-hub-test", "model/many-heads", "model/demo", "model/demo", "model/keras-hub-test"):
         port.answer(CASES[name])
     assert [Path(directory).is_dir() for directory in loaded[:3]] == [True, False, True]
-    assert len(port.runs) <= 2
+    assert len(port.runs) <= 2  # type: ignore[attr-defined]
 
 
 def test_what_it_does_not_offer_is_skipped_with_a_sentence_that_says_how_to_offer_it():
@@ -204,7 +204,7 @@ def test_what_it_does_not_offer_is_skipped_with_a_sentence_that_says_how_to_offe
 
 def test_not_implemented_is_not_offered():
     run = lambda _inputs: NotImplemented
-    run.operation = lambda name, inputs: inputs["x"] if name == "gelu" else NotImplemented
+    run.operation = lambda name, inputs: inputs["x"] if name == "gelu" else NotImplemented  # type: ignore[attr-defined]
     port = callable_port(lambda _directory: run)
     assert set(port.answer(CASES["ops/gelu"])) == {"result"}
     with pytest.raises(NotOffered, match=r"run.operation returned NotImplemented for ops/softmax."):
@@ -215,7 +215,7 @@ def test_not_implemented_is_not_offered():
 def test_a_tokenizer_takes_pairs_and_returns_a_dict():
     asked = []
     run = lambda _inputs: None
-    run.tokenize = lambda texts, sequence_length: asked.append((texts, sequence_length))
+    run.tokenize = lambda texts, sequence_length: asked.append((texts, sequence_length))  # type: ignore[attr-defined]
     port = callable_port(lambda _directory: run)
     assert "must return a dict of token_ids and padding_mask" in refusal(port, CASES["tokenizer/pairs"])
     assert asked[0][0][1] == ("She was", "not at all happy, and said so.")

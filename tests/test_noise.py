@@ -138,7 +138,7 @@ def test_right_implementations_score_below_2_in_float32(port, tmp_path):
         params, inputs = made[name] = case(name)
         params.save(tmp_path / name)
         save_file(inputs, tmp_path / name / "inputs.safetensors")
-    run = Path(__file__).parents[1] / "ports" / "run.py"
+    run = Path(__file__).parents[1] / "ports" / "tools" / "run.py"
     command = [os.environ["DEBERTA_REF_PORTS_PYTHON"], str(run), port, str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     for name, (params, inputs) in made.items():

@@ -18,7 +18,7 @@ from deberta_ref.conformance.cases import noise
 
 pytestmark = pytest.mark.ports
 
-RUN = Path(__file__).parents[1] / "ports" / "run.py"
+RUN = Path(__file__).parents[1] / "ports" / "tools" / "run.py"
 SEEDS = range(24)
 
 # Two float64 evaluations differ by rounding alone: by up to 1e-13 in scores and products, which reach 100.

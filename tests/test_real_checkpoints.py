@@ -15,7 +15,7 @@ from deberta_ref import forward, from_preset
 
 pytestmark = pytest.mark.ports
 
-WRITE = Path(__file__).parents[1] / "ports" / "write_checkpoints.py"
+WRITE = Path(__file__).parents[1] / "ports" / "tools" / "write_checkpoints.py"
 
 LAYOUTS = [
     f"{container}-{dtype}" for container in ("safetensors", "bin") for dtype in ("float32", "float16", "bfloat16")

@@ -448,7 +448,8 @@ def test_the_page_needs_nothing_else(flipped):
 def test_nothing_in_a_report_becomes_part_of_the_page():
     attack = "</script><script>alert(1)</script><!--{{script}}\ud800&amp;"
     verdict = Verdict(attack, attack, "error", notes=(attack,), reproduce=attack)
-    page = html.page(Report(attack, (verdict,), (Match(*[attack] * 2, 1.0, *[attack] * 2),), (attack,), (attack,)), {})
+    match = Match(attack, attack, 1.0, attack, attack)
+    page = html.page(Report(attack, (verdict,), (match,), (attack,), (attack,)), {})
     assert page.count("<script") == page.count("</script") == html.page(RIGHT, {}).count("<script") == 2
     assert "<!--" not in page
     assert "alert(1)</" not in page

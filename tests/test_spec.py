@@ -42,7 +42,7 @@ def cited_by_tests():
     for path in sorted((ROOT / "tests").glob("test_*.py")):
         calls = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
         markers = (call for call in calls if ast.unparse(call.func) in {"clause", "pytest.mark.clause"})
-        found[path] = {argument.value for marker in markers for argument in marker.args}
+        found[path] = {ast.literal_eval(argument) for marker in markers for argument in marker.args}
     return found
 
 

@@ -456,7 +456,7 @@ def ports(model, tokenizer, tmp_path_factory):
     ]
     request, answer = (tmp_path_factory.mktemp("ports") / name for name in ("request.json", "answer.json"))
     request.write_text(json.dumps({"model": str(model), "batches": batches, "ids": ids}))
-    script = Path(__file__).parents[1] / "ports" / "text.py"
+    script = Path(__file__).parents[1] / "ports" / "tools" / "text.py"
     subprocess.run([python, script, request, answer], check=True)
     return {"batches": batches, "ids": ids, **json.loads(answer.read_text())}
 

@@ -106,7 +106,7 @@ def tensor(numbers: Any, dtype: str, shape: tuple[int, ...] | None = None) -> Te
 def state_dict(tensors: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """What a module's state_dict() gives: a mapping that has the versions of its modules for an attribute."""
     state = OrderedDict(tensors)
-    state._metadata = OrderedDict({"": {"version": 1}})
+    state._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined]
     return state
 
 

@@ -1,6 +1,6 @@
-"""Judge the ports of this directory, and write the table of the README.
+"""Judge the ports of ports/adapters, and write the table of the README.
 
-    python ports/matrix.py [--only ID …] [--check]
+    python ports/tools/matrix.py [--only ID …] [--check]
 
 Run it by an interpreter with ports/requirements.txt, the authors' package and deberta-ref installed. Every port, or
 those of --only, is judged, and its line of the table written; with --check nothing is written, and it is an error if a
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-BEGIN, END = "<!-- matrix: written by ports/matrix.py -->\n", "<!-- end of the matrix -->\n"
+ADAPTERS = Path(__file__).parents[1] / "adapters"
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- matrix: written by ports/tools/matrix.py -->\n", "<!-- end of the matrix -->\n"
 COLUMNS = ("implementation", "version", "verdict", "worst score", "what it gets wrong", "first failing case")
 SCORE = 4  # the cell that noise moves; the one before the first | is empty
 
@@ -34,7 +34,7 @@ class Port:
     id: str
     name: str  # in the table
     packages: tuple[str, ...]  # on PyPI, whose versions are shown
-    adapter: str = ""  # the file beside this one
+    adapter: str = ""  # the file in ports/adapters
     arguments: tuple[str, ...] = ()  # for check, where it is no Python
     environment: tuple[tuple[str, str], ...] = ()
     found: str = ""  # what its failing cases come from, reproduced by hand: printed only where it does not conform
@@ -65,7 +65,7 @@ PORTS = (
         "transformers.js",
         "transformers.js on ONNX Runtime",
         (),
-        arguments=("--exec", f"node {HERE}/transformersjs/run.mjs {{checkpoint}} {{inputs}} {{outputs}}"),
+        arguments=("--exec", f"node {ADAPTERS}/transformersjs/run.mjs {{checkpoint}} {{inputs}} {{outputs}}"),
         environment=(("EXPORTER", "legacy"), ("PYTHON", sys.executable)),
     ),
     Port("disentangled-flash", "disentangled-flash, on the CPU", ("disentangled-flash",), "disentangledflash"),
@@ -82,7 +82,7 @@ PORTS = (
 
 def judged(port: Port) -> dict[str, Any]:
     """The report of ``deberta-ref check`` on a port, as its JSON has it."""
-    arguments = port.arguments or (f"{HERE / port.adapter}.py:load",)
+    arguments = port.arguments or (f"{ADAPTERS / port.adapter}.py:load",)
     with tempfile.TemporaryDirectory() as scratch:
         report, said = Path(scratch) / "report.json", Path(scratch) / "stderr"
         command = [sys.executable, "-m", "deberta_ref", "check", *arguments, "--json", str(report)]
@@ -116,8 +116,13 @@ def row(port: Port, report: dict[str, Any]) -> str:
 
 def node_version() -> str:
     """The version of transformers.js that is installed beside its adapter."""
-    package = HERE / "transformersjs" / "node_modules" / "@huggingface" / "transformers" / "package.json"
+    package = ADAPTERS / "transformersjs" / "node_modules" / "@huggingface" / "transformers" / "package.json"
     return str(json.loads(package.read_text("utf-8"))["version"])
+
+
+def settled(line: str) -> list[str]:
+    """The cells of a line of the table that no noise moves."""
+    return [cell for n, cell in enumerate(line.split("|")) if n != SCORE]
 
 
 def main() -> int:
@@ -135,7 +140,6 @@ def main() -> int:
             continue
         found = row(port, judged(port))
         print(found, end="", flush=True)
-        settled = lambda line: [cell for n, cell in enumerate(line.split("|")) if n != SCORE]
         differs |= settled(rows.get(port.name, "")) != settled(found)
         rows[port.name] = found
         if not options.check:

@@ -1,6 +1,6 @@
 """Where floating logarithms put a distance into another bucket than the integers of REL-BUCKET: the table of spec/03.
 
-    python ports/buckets.py
+    python ports/tools/buckets.py
 
 Needs PyTorch and deberta-ref. Every order of operations is written as its implementation has it, on the logarithms of
 PyTorch and, for the authors' first formula, of NumPy.

@@ -1,6 +1,6 @@
 """Export transformers' DebertaV2Model to ONNX.
 
-    python ports/export_onnx.py CHECKPOINT [FILE]
+    python ports/tools/export_onnx.py CHECKPOINT [FILE]
 
 CHECKPOINT is a directory of the Hugging Face layout; FILE is CHECKPOINT/onnx/model.onnx, where transformers.js looks
 for it, unless another is named. The graph takes ``input_ids`` and ``attention_mask``, int64, of any B and T, and gives

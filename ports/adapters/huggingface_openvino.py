@@ -7,14 +7,19 @@ on the CPU, which has to be asked for: OpenVINO's own choice is bfloat16 where t
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
 import torch
-from export_onnx import LastHiddenState, example
 from openvino.properties import hint
 from transformers import DebertaV2Model
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
+from export_onnx import LastHiddenState, example
 
 NAME = "openvino"
 """The package that is run, by its name on PyPI."""

@@ -1,12 +1,12 @@
 // transformers.js, on onnxruntime-node, as a port: node run.mjs CHECKPOINT INPUTS OUTPUTS
 //
 // CHECKPOINT is a directory of the Hugging Face layout. transformers.js runs its onnx/model.onnx; where there is none,
-// ../export_onnx.py writes it first, with the Python that the variable PYTHON names. INPUTS holds token_ids and
+// ../../tools/export_onnx.py writes it first, with the Python that the variable PYTHON names. INPUTS holds token_ids and
 // padding_mask, int64, (B, T); OUTPUTS gets output, float32, (B, T, D). All three are local: nothing is downloaded.
 //
-//     npm install --prefix ports/transformersjs
+//     npm install --prefix ports/adapters/transformersjs
 //     PYTHON=.venv-ports/bin/python deberta-ref check --exec \
-//         'node ports/transformersjs/run.mjs {checkpoint} {inputs} {outputs}'
+//         'node ports/adapters/transformersjs/run.mjs {checkpoint} {inputs} {outputs}'
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -35,7 +35,7 @@ function write(path, name, { dims, data }) {
 
 const [checkpoint, inputs, outputs] = process.argv.slice(2).map((path) => resolve(path));
 if (!existsSync(join(checkpoint, "onnx", "model.onnx"))) {
-  const exporter = fileURLToPath(new URL("../export_onnx.py", import.meta.url));
+  const exporter = fileURLToPath(new URL("../../tools/export_onnx.py", import.meta.url));
   execFileSync(process.env.PYTHON ?? "python3", [exporter, checkpoint], { stdio: ["ignore", "ignore", "inherit"] });
 }
 env.allowRemoteModels = false;

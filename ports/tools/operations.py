@@ -1,6 +1,6 @@
 """Single operations, as others compute them: the witnesses of the golden suite ``ops``.
 
-    python ports/operations.py DIRECTORY
+    python ports/tools/operations.py DIRECTORY
 
 Each directory in DIRECTORY has manifest.json, which names the operation, and inputs.safetensors. What each of
 transformers and the authors' package in float64 and KerasHub in float32 gives goes to huggingface.safetensors,
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
+sys.path.append(str(Path(__file__).parents[1] / "adapters"))
 
 import authors
 import keras
@@ -112,10 +113,13 @@ def keras_gather_p2c(a: Arrays) -> Any:
     return keras.ops.swapaxes(found, -1, -2)
 
 
+def mpmath_dot(x: list[float], w: list[float]) -> Any:
+    return mpmath.fsum(mpmath.mpf(u) * mpmath.mpf(v) for u, v in zip(x, w, strict=True))
+
+
 def mpmath_linear(a: Arrays) -> Any:
-    dot = lambda x, w: mpmath.fsum(mpmath.mpf(u) * mpmath.mpf(v) for u, v in zip(x, w, strict=True))
     x, weight, bias = (a[name].tolist() for name in ("x", "weight", "bias"))
-    return [[float(dot(row, w) + b) for w, b in zip(weight, bias, strict=True)] for row in x]
+    return [[float(mpmath_dot(row, w) + b) for w, b in zip(weight, bias, strict=True)] for row in x]
 
 
 def mpmath_layer_norm(a: Arrays) -> Any:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import collections
 import collections.abc
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
 from torch_taps import layer_taps, taps
 
 NAME = "deberta"

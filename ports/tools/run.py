@@ -1,8 +1,8 @@
 """Run a port over directories of cases: each has config.json, model.safetensors and inputs.safetensors.
 
-    python ports/run.py PORT DIRECTORY [--dtype float64]
+    python ports/tools/run.py PORT DIRECTORY [--dtype float64]
 
-PORT is the name of a file beside this one. What it gives for each case, the last hidden state as ``output`` or every
+PORT is the name of a file in ports/adapters. What it gives for each case, the last hidden state as ``output`` or every
 tap, goes to PORT.safetensors, and what PORT is to versions.json. Where a manifest.json asks for one layer, the inputs
 are ``x``, ``relative_embeddings`` and ``padding_mask``, and the taps are that layer's.
 """
@@ -13,9 +13,12 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import sys
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
+
+sys.path.append(str(Path(__file__).parents[1] / "adapters"))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Write one random model in every layout in which transformers, torch and the authors' package write checkpoints.
 
-    python ports/write_checkpoints.py DIRECTORY
+    python ports/tools/write_checkpoints.py DIRECTORY
 
 Each layout is a directory below DIRECTORY with the ``output.safetensors`` that its own library computes from it: in
 float64 for what is stored in float32, of token ids and a padding mask that are in ``inputs.safetensors``. The attention
@@ -12,13 +12,17 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import authors
 import torch
 import transformers
 from safetensors.torch import save_file
+
+sys.path.append(str(Path(__file__).parents[1] / "adapters"))
+
+import authors
 
 SIZES = {
     "vocab_size": 60,

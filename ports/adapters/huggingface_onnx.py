@@ -1,17 +1,22 @@
 """transformers' DebertaV2Model, exported to ONNX, in ONNX Runtime, as a port: load(checkpoint_dir) -> run.
 
-``export_onnx.py`` writes the model to a temporary file, once a checkpoint; the session then takes any B and T. In
+``tools/export_onnx.py`` writes the model to a temporary file, once a checkpoint; the session then takes any B and T. In
 float32 on the CPU: ONNX Runtime has no erf in float64. Install it with ``pip install onnx onnxscript onnxruntime``. The
 last hidden state alone.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
 from export_onnx import export
 
 NAME = "onnxruntime"

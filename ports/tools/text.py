@@ -1,6 +1,6 @@
 """What others make of texts with one sentencepiece model: token ids and padding masks.
 
-    python ports/text.py REQUEST ANSWER
+    python ports/tools/text.py REQUEST ANSWER
 
 REQUEST is a file in JSON: ``model``, the path of an spm.model; ``batches``, each with ``texts``, a list of str or of
 pairs, and a ``sequence_length`` or null; ``ids``, lists of ids to make texts of. ANSWER will hold for each
@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "adapters"))
 
 PAD, CLS, SEP = 0, 1, 2
 """What `packed` puts around pieces. In every DeBERTaV3's model they are these ids, and in the demo's."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch_taps import layer_taps, taps
 from transformers import DebertaV2Model
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
+from torch_taps import layer_taps, taps
 
 NAME = "transformers"
 """The package that is run, by its name on PyPI."""
