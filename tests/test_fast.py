@@ -129,15 +129,15 @@ def test_attention_is_the_same_however_few_heads_are_computed_at_a_time(few, mon
     operands = [random.normal(size=(H, n, d)) for n in (T, T, T, R, R)]
     row = relative_row(T, Config(9, 1, H, H * d, 1, max_sequence_length=T, bucket_size=R // 2))
     whole, parts = {}, {}
-    attention: Any = unwrap(model.disentangled_attention)
+    blocked: Any = model.disentangled_attention
 
     def laid_out(name, value, heads=slice(None)):
         parts.setdefault(name, np.full((H, *value.shape[1:]), np.nan))[heads] = value
         return value
 
-    expected = attention(*operands, row, whole.setdefault)
+    expected = unwrap(blocked)(*operands, row, whole.setdefault)
     monkeypatch.setattr("deberta_ref.fast.blocks.SCORES_AT_A_TIME", few * T * T)
-    assert (model.disentangled_attention(*operands, row, laid_out) == expected).all()
+    assert (blocked(*operands, row, laid_out) == expected).all()
     assert whole.keys() == parts.keys()
     assert all((whole[name] == parts[name]).all() for name in whole)
 
