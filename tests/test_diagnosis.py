@@ -21,8 +21,7 @@ from deberta_ref.conformance.cases.operations import operation
 from deberta_ref.conformance.cases.variants import combined, exchanged
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.precision import PRECISIONS, float16
-from deberta_ref.conformance.diagnosis.rounded import RETURNED, returned_rounded
+from deberta_ref.conformance.diagnosis.precision import PRECISIONS, RETURNED, float16, returned_rounded
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each, loaded
 from deberta_ref.conformance.mistakes.mistake import CANNOT, known, of_mutant

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     cases = chosen(everything, options)
     if options.export:
         refuse_beside(options, "--export", "goes with --suite, --case and --full", [*JUDGING[:3], *JUDGING[4:], "json"])
-        from deberta_ref.conformance.ports.exported import export  # noqa: PLC0415 - needed here only
+        from deberta_ref.conformance.ports.questions import export  # noqa: PLC0415 - needed here only
 
         export(cases, options.export)
         print(f"{len(cases)} cases are in {options.export}; its README.md says how to answer them.")

@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.explanation import Clock, Explanation, explained, in_order
+from deberta_ref.conformance.diagnosis.evidence import Clock, Evidence, Explanation, explained, in_order
 from deberta_ref.conformance.diagnosis.pairs import pairs
-from deberta_ref.conformance.diagnosis.precision import recognised
-from deberta_ref.conformance.diagnosis.rounded import returned_rounded
+from deberta_ref.conformance.diagnosis.precision import recognised, returned_rounded
 from deberta_ref.conformance.diagnosis.text import of_texts
 from deberta_ref.conformance.mistakes.mistake import Mistake, can, known, known_in_operations
 from deberta_ref.conformance.verdict import LIMIT, Match

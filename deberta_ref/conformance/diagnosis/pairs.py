@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.explanation import CHEAP, Clock, Explanation, explained
+from deberta_ref.conformance.diagnosis.evidence import CHEAP, Clock, Evidence, Explanation, explained
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, predicted
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.precision import Array

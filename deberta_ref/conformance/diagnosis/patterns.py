@@ -1,22 +1,155 @@
-"""Which tokens of the failing cases are wrong, and what tells them from the right ones."""
+"""What failing cases have in common: sentences that are true of all of them, and of no case that passes.
+
+They say which cases fail, by what such cases are like, and which tokens of their outputs are wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref import model
+from deberta_ref.conformance.cases.corpus import WHOLE, Case
+from deberta_ref.conformance.diagnosis.evidence import NARROW
 from deberta_ref.conformance.verdict import LIMIT
+from deberta_ref.positions import bucket
+from deberta_ref.taps import record
 
-MOST = 0.5
+SENTENCES = 3
+"""Sentences that are of use at once."""
+
+WRONG_SHARE = 0.5
 """Of the tokens that a sentence is about so many are wrong at least: else it says little, though it is true."""
 
+Failing = Sequence[tuple[Case, Mapping[str, Any]]]
 Mask = NDArray[np.bool_]
+
+
+def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
+    """Up to three sentences, the most telling first; none where nothing is true of the failing cases alone.
+
+    ``failing`` has with each case what came, float64, by tap; nothing where there is no usable answer.
+    """
+    wrong = [case for case, _ in failing]
+    outputs = [(case, found["output"]) for case, found in failing if _is_model(case) and "output" in found]
+    sentences = chain(
+        _of_operations(passing, wrong),
+        _of_tokens(outputs),
+        _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong)), computed=bool(outputs)),
+        _of_suites(passing, wrong),
+    )
+    return list(islice(sentences, SENTENCES))
+
+
+def _is_model(case: Case) -> bool:
+    return case.suite in WHOLE
+
+
+def _of_operations(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
+    """Which of the operations are wrong by themselves."""
+    wrong = sorted({case.manifest["operation"] for case in failing if case.suite == "ops"})
+    right = {case.manifest["operation"] for case in passing if case.suite == "ops"} - set(wrong)
+    if wrong and right:
+        yield f"Of the operations alone, only {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} wrong."
+
+
+def _of_suites(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
+    suites = {case.suite for case in failing}
+    if len(suites) == 1 and passing and not suites & {case.suite for case in passing}:
+        yield f"Only cases of the suite {suites.pop()} fail."
+
+
+def _of_models(passing: Sequence[Case], failing: Sequence[Case], *, computed: bool) -> Iterator[str]:
+    """What tells the failing models from the passing ones; ``computed`` is whether there are wrong answers."""
+    if not failing:
+        return
+    if not passing and computed:
+        yield "Every whole model fails."
+    wide = [case for case in passing if case.config.hidden_dim >= NARROW]
+    for words, holds in PROPERTIES.items() if wide else ():
+        if all(map(holds, failing)) and not any(map(holds, wide)):
+            yield _only(words, any(map(holds, passing)))
+    for words, quantity in QUANTITIES.items() if wide else ():
+        if quantity in COSTLY and (
+            len(failing) > len(passing) or any(c.suite == "presets" for c in (*passing, *failing))
+        ):
+            continue
+        (least, *_), (*_, most) = sorted(map(quantity, failing)), sorted(map(quantity, wide))
+        if least > most and most != 1:  # more than one is said by a property
+            yield _only(words.format(_readable(most)), any(quantity(case) > most for case in passing))
+    if computed and any(_length(case) == 1 for case in failing):
+        yield "A token alone is wrong, which hears itself whatever its score: not all of it is in scores or positions."
+
+
+def _only(words: str, some_narrow: bool) -> str:
+    """The sentence on such cases; ``some_narrow`` says whether there are narrow models among them that pass."""
+    return f"Of models with {NARROW} features or more, only {words} fail." if some_narrow else f"Only {words} fail."
+
+
+def _readable(quantity: float) -> str:
+    return f"{abs(quantity):.3g}"
+
+
+def _length(case: Case) -> int:
+    return int(_masked(case).shape[1])
+
+
+def _furthest(case: Case) -> int:
+    """The largest distance between two valid tokens of an example."""
+    positions = [np.flatnonzero(row) for row in _masked(case) if row.any()]
+    return max((int(row[-1] - row[0]) for row in positions), default=0)
+
+
+def _logarithmic(case: Case) -> bool:
+    return bucket(_furthest(case), case.config) != _furthest(case)
+
+
+def _sharpest(case: Case) -> float:
+    """The score of any layer that is farthest from 0."""
+    taps = record(model, case.params, case.inputs, "float32", allow_long=case.allow_long)
+    return max(float(abs(tap).max()) for name, tap in taps.items() if name.endswith("attention.scores"))
+
+
+def _flattest(case: Case) -> float:
+    """The smallest variance of the embedding of a valid token, negative: the largest is that of the flattest."""
+    return -float(case.params.token_embedding[case.inputs["token_ids"][_masked(case)]].var(axis=-1).min())
+
+
+PROPERTIES: Mapping[str, Callable[[Case], bool]] = {
+    "cases with more tokens than max_sequence_length": lambda case: case.allow_long,
+    "cases with padding between valid tokens": lambda case: bool(_with_holes(_masked(case)).any()),
+    "cases with padding": lambda case: not _masked(case).all(),
+    "batches whose examples have different masks": lambda case: bool((_masked(case) != _masked(case)[:1]).any()),
+    "cases with an odd bucket_size": lambda case: case.config.bucket_size % 2 == 1,
+    "cases in which a valid token has the id 0": lambda case: bool(
+        ((case.inputs["token_ids"] == 0) & _masked(case)).any()
+    ),
+    "cases with tokens so far apart that their bucket is not their distance": _logarithmic,
+    "cases with several positions": lambda case: _length(case) > 1,
+    "models with several heads": lambda case: case.config.num_heads > 1,
+    "cases with several heads and several positions": lambda case: case.config.num_heads > 1 and _length(case) > 1,
+    "models with one head": lambda case: case.config.num_heads == 1,
+    "models with several layers": lambda case: case.config.num_layers > 1,
+}
+"""What may be true of a case, by the words for such cases."""
+
+QUANTITIES: Mapping[str, Callable[[Case], float]] = {
+    "cases with more than {} positions": _length,
+    "models with more than {} layers": lambda case: case.config.num_layers,
+    "models with a head size over {}": lambda case: case.config.head_dim,
+    "cases with scores beyond ±{}": _sharpest,
+    "cases with an embedding whose variance is below {}": _flattest,
+}
+"""What may be larger in all failing cases than in every other, by the words for such cases."""
+
+COSTLY = {_sharpest, _flattest}
+"""Those that need parameters: not at the published sizes, which are gigabytes, and only where few cases fail."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +162,7 @@ class Tokens:
     @cached_property
     def mask(self) -> Mask:
         """Which ones are valid: (B, T)."""
-        return masked(self.case)
+        return _masked(self.case)
 
     @cached_property
     def wrong(self) -> Mask:
@@ -61,7 +194,7 @@ class Tokens:
         return np.asarray(np.broadcast_to(np.asarray(holds)[:, None], self.mask.shape)[self.mask])
 
 
-def of_tokens(failing: Sequence[tuple[Case, Any]]) -> Iterator[str]:
+def _of_tokens(failing: Sequence[tuple[Case, Any]]) -> Iterator[str]:
     """Sentences on which tokens alone are wrong, in all failing cases together; each with the port's output."""
     tokens = [found for found in (Tokens(case, output) for case, output in failing) if found.wrong.any()]
     if not tokens:
@@ -70,7 +203,7 @@ def of_tokens(failing: Sequence[tuple[Case, Any]]) -> Iterator[str]:
     wrong = np.concatenate([t.wrong for t in tokens])
     for words, holds in PLACES.items():
         where = np.concatenate([holds(t) for t in tokens])
-        if where[wrong].all() and not where.all() and wrong[where].mean() >= MOST:
+        if where[wrong].all() and not where.all() and wrong[where].mean() >= WRONG_SHARE:
             yield f"Only {words} wrong."
 
 
@@ -90,7 +223,7 @@ def _of_distances(tokens: Sequence[Tokens]) -> Iterator[str]:
         wrong = np.concatenate([t.wrong for t in same])
         reach = np.concatenate([t.reach for t in same])
         near = int(reach[wrong].min()) - 1
-        if (reach <= near).any() and wrong[reach > near].mean() >= MOST:
+        if (reach <= near).any() and wrong[reach > near].mean() >= WRONG_SHARE:
             words = (
                 "tokens with another valid one more than {} away"
                 if depth == 1
@@ -106,7 +239,7 @@ PLACES: Mapping[str, Callable[[Tokens], Mask]] = {
     "tokens of id 0 are": lambda t: (t.case.inputs["token_ids"] == 0)[t.mask],
     "the first example of a batch is": lambda t: t.of_examples(np.arange(len(t.mask)) == 0),
     "the examples of a batch after the first are": lambda t: t.of_examples(np.arange(len(t.mask)) > 0),
-    "examples with padding between valid tokens are": lambda t: t.of_examples(with_holes(t.mask)),
+    "examples with padding between valid tokens are": lambda t: t.of_examples(_with_holes(t.mask)),
     "examples with padding are": lambda t: t.of_examples(~t.mask.all(axis=1)),
     "examples in which a valid token has the id 0 are": lambda t: t.of_examples(
         ((t.case.inputs["token_ids"] == 0) & t.mask).any(axis=1)
@@ -115,12 +248,12 @@ PLACES: Mapping[str, Callable[[Tokens], Mask]] = {
 """Where wrong tokens may stand: for each valid one whether it is such a one, by the words for it."""
 
 
-def masked(case: Case) -> Mask:
+def _masked(case: Case) -> Mask:
     """The padding mask, (B, T)."""
     return np.asarray(case.inputs["padding_mask"]).astype(np.bool_)
 
 
-def with_holes(mask: Mask) -> Mask:
+def _with_holes(mask: Mask) -> Mask:
     """Whether an example has padding between valid tokens: (B, T) -> (B,)."""
     before = mask.cumsum(axis=1) > 0
     after = mask[:, ::-1].cumsum(axis=1)[:, ::-1] > 0

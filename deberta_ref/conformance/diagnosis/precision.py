@@ -1,7 +1,11 @@
-"""Lower precisions, recognised by the size of their errors: no two of them round alike, so no value can be predicted.
+"""Lower precisions: what was computed in one, and what was computed in float32 and rounded when it was returned.
 
-A port that computes in one errs by about as much as the reference does with operations in that precision, in every
+Computing in a lower precision is recognised by the size of the errors: no two implementations round alike, so no value
+can be predicted. Such a port errs by about as much as the reference does with operations in that precision, in every
 case: in the mean and at the largest, so that no case and no number stands out, as they do with a mistake.
+
+Rounding a float32 result at the end is recognised number by number. Every number is the nearest one that the type has,
+or the other neighbour where float32 noise decides between the two.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.mistakes.loading import bfloat16
 from deberta_ref.conformance.mistakes.mistake import chapter, predicted
-from deberta_ref.conformance.verdict import Match
+from deberta_ref.conformance.verdict import LIMIT, Match
 from deberta_ref.fast.relative_products import gather_rows
 
 FACTOR = 2.25
@@ -235,3 +239,66 @@ def _factor(model: ModuleType, e: Evidence) -> float:
             ratio = math.hypot(one, noise) / math.hypot(other, noise)
             factors += [] if math.isinf(one) and math.isinf(other) else [ratio, 1 / ratio if ratio else math.inf]
     return max(factors)
+
+
+@dataclass(frozen=True)
+class Returned:
+    """One type that values are returned in."""
+
+    id: str  # never changes
+    clause: str  # of spec/, that it breaks
+    sentence: str  # what it does, to a port's author
+    rounding: Callable[[Any], Any]
+    bits: int  # of a significand, its first one included
+    lowest: int  # the exponent, as of np.frexp, of the smallest number that has them all
+
+    def half_a_step(self, x: Any) -> Any:
+        """Half of the distance between numbers of this type, where ``x`` is."""
+        exponent = np.maximum(np.where(x == 0, self.lowest, np.frexp(x)[1]), self.lowest)
+        return np.ldexp(1.0, exponent - self.bits - 1)
+
+
+RETURNED = (
+    Returned(
+        "output-rounded-to-float16",
+        "NUM-DTYPE",
+        "What is returned was computed in float32, and is right, but was rounded to float16 in the end.",
+        float16,
+        11,
+        -13,
+    ),
+    Returned(
+        "output-rounded-to-bfloat16",
+        "NUM-DTYPE",
+        "What is returned was computed in float32, and is right, but was rounded to bfloat16 in the end.",
+        bfloat16,
+        8,
+        -125,
+    ),
+)
+
+
+def returned_rounded(evidence: Sequence[Evidence]) -> list[Match]:
+    """The type that all wrong values of the answers were rounded to; nothing where that does not explain them.
+
+    The score is what the rounding leaves unexplained, in noise multiples.
+    """
+    failing = [e for e in evidence if e.fails]
+    if not failing or not all(e.finite for e in failing):
+        return []
+    scores = {returned: max(_unexplained(returned, e) for e in failing) for returned in RETURNED}
+    return [
+        Match(returned.id, returned.clause, score, returned.sentence, chapter(returned.clause))
+        for returned, score in scores.items()
+        if score <= LIMIT
+    ]
+
+
+def _unexplained(returned: Returned, e: Evidence) -> float:
+    """The worst score of a value when each of its numbers may have been anything that is rounded to it."""
+    nearest = dict(e.found)
+    for name, found in e.found.items():
+        if found.dtype.kind == "f" and np.array_equal(returned.rounding(found), found):
+            half = returned.half_a_step(found)
+            nearest[name] = np.clip(e.case.expected[name], found - half, found + half)
+    return max(e.case.scores(nearest).values())

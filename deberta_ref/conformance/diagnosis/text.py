@@ -10,7 +10,7 @@ import numpy as np
 
 from deberta_ref.conformance.cases.corpus import Case, tokenized
 from deberta_ref.conformance.cases.variants import copied_with
-from deberta_ref.conformance.diagnosis.explanation import Clock
+from deberta_ref.conformance.diagnosis.evidence import Clock
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, known
 from deberta_ref.conformance.mistakes.mutants.text import TEXT
 from deberta_ref.conformance.verdict import Match

@@ -11,8 +11,8 @@ import numpy as np
 
 from deberta_ref.conformance.cases import noise
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.conformance.diagnosis.common import in_common
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
+from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.judging.determinism import not_deterministic
 from deberta_ref.conformance.judging.mislabelled_taps import agreed, of_what_is_shown, shown_wrongly

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deberta_ref.checkpoints import locate
 from deberta_ref.config import Config
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.params import num_params
+from deberta_ref.progress import progress
 from deberta_ref.recipe import from_recipe
 
 FOR_OPERATIONS = Config(60, 1, 2, 24, 32, max_sequence_length=16, bucket_size=8)
@@ -25,6 +27,9 @@ KEPT = 5_000_000
 """Parameters below which a checkpoint stays until the last case: many cases share one."""
 
 MANIFEST = "manifest.json"
+
+PROTOCOL = Path(__file__).with_name("protocol.md")
+"""The page that says how to answer them."""
 
 
 class Checkpoints:
@@ -100,6 +105,40 @@ def write_manifest(case: Case, directory: Path, **others: Any) -> Path:
     text = json.dumps({**case.manifest, **others}, ensure_ascii=False, indent=2, allow_nan=False)
     path.write_text(text + "\n", "utf-8")
     return path
+
+
+def export(cases: Sequence[Case], directory: str | os.PathLike[str]) -> None:
+    """Write a checkpoint, inputs and manifest for every case into ``directory``, and the protocol as README.md.
+
+    All of it or nothing. Raises ValueError if there is something in ``directory`` already, or no case to write.
+    """
+    place = Path(directory).resolve()
+    if not cases:
+        raise ValueError("There must be a case to export; the suites and ids that were asked for have none.")
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ValueError(f"{directory} must be a new or an empty directory; there is something in it: name another.")
+    unfinished = place.with_name(f".{place.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        with progress("writing the questions") as shown:
+            for n, case in enumerate(cases):
+                shown.done = f": {n} of {len(cases)}"
+                _write_question(case, unfinished / case.id)
+        shutil.copyfile(PROTOCOL, unfinished / "README.md")
+        if place.exists():
+            place.rmdir()  # empty; what is not POSIX renames to nothing that exists
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_question(case: Case, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    write_checkpoint(case, directory / "checkpoint")
+    write_inputs(case, directory, case.inputs)
+    write_manifest(case, directory)
+    if case.large:
+        vars(case).pop("params", None)  # gigabytes
 
 
 def _preset(case: Case) -> str | None:

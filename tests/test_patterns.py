@@ -7,7 +7,7 @@ import pytest
 from kit import CASES
 
 from deberta_ref import model
-from deberta_ref.conformance.diagnosis.common import in_common
+from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
