@@ -300,6 +300,6 @@ def test_numbers_that_are_none_in_both_answers_are_the_same():
 
 
 def test_a_slow_answer_is_not_asked_for_again(monkeypatch):
-    monkeypatch.setattr("deberta_ref.conformance.judging.determinism.PATIENCE", -1)
+    monkeypatch.setattr("deberta_ref.conformance.judging.determinism.REPEATABLE_SECONDS", -1)
     found = report(Random(dropped_out), [CASES["model/whole"]])
     assert not any("deterministic" in sentence for sentence in found.common)

@@ -24,7 +24,7 @@ from deberta_ref.recipe import from_recipe
 from deberta_ref.taps import record, record_layer, tap_axes
 from deberta_ref.tokenizer import Tokenizer
 
-PLACES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
+CASE_DIRECTORIES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
 """Where the cases are: inside an installed package, and beside it in the repository."""
 
 SUITES = {
@@ -173,7 +173,7 @@ def tokenized(tokenizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def corpus(root: Path | None = None) -> list[Case]:
     """Every golden case, in the order of the suites and of their ids; FileNotFoundError where there is none."""
-    place = root or next((place for place in PLACES if place.is_dir()), PLACES[0])
+    place = root or next((place for place in CASE_DIRECTORIES if place.is_dir()), CASE_DIRECTORIES[0])
     cases = [Case(path.parent, json.loads(path.read_text("utf-8"))) for path in place.glob("*/*/manifest.json")]
     if not cases:
         raise FileNotFoundError(f"There must be golden cases in {place}; there are none. Install the package again.")

@@ -26,13 +26,13 @@ NOISY = 3000.0
 """Noise multiples from which on no mistake's own noise explains the rest: of the noisiest, products of 11 bits, it is
 up to 800 times the reference's."""
 
-MEMBERS = 8
-"""Float32 evaluations of a mistake that its own noise is taken from."""
+OWN_EVALUATIONS = 8
+"""Float32 evaluations of a mistake from which its own rounding error is measured."""
 
 CHEAP = 12_000.0
 """The cost of a case up to which it is among the first to be compared: two milliseconds."""
 
-DEAR = 1e6
+EXPENSIVE = 1e6
 """The cost from which on a case takes seconds."""
 
 NARROW = 8
@@ -117,7 +117,7 @@ class Evidence:
         port's value must be none either, and the other way round.
         """
         floors = {name: self._floors[name] for name in self.found}
-        for n in range(MEMBERS):
+        for n in range(OWN_EVALUATIONS):
             member = predicted(mistake.model, self.case, moved(params, n), "float32", self.found)
             if n == 0:
                 nowhere = {name: ~(np.isfinite(member[name]) | np.isfinite(self.found[name])) for name in member}
@@ -183,7 +183,7 @@ def in_order(evidence: Iterable[Evidence]) -> list[Evidence]:
 
     def key(e: Evidence) -> tuple[bool, bool, bool, bool, float]:
         narrow = "config" in e.case.manifest and e.case.config.hidden_dim < NARROW
-        return e.cost > DEAR, e.cost > CHEAP, not e.fails, narrow, e.cost
+        return e.cost > EXPENSIVE, e.cost > CHEAP, not e.fails, narrow, e.cost
 
     return sorted(evidence, key=key)
 
@@ -193,7 +193,7 @@ def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, a
     worst, left, some, against, hasty = 0.0, None, False, False, False
     for n, e in enumerate(order):
         if (left and n >= at_least) or out_of_time():
-            hasty = e.cost <= DEAR  # what is dear comes last
+            hasty = e.cost <= EXPENSIVE  # what is dear comes last
             break
         score = e.score(mistake)
         worst = max(worst, score)

@@ -201,7 +201,7 @@ def _of_tokens(failing: Sequence[tuple[Case, Any]]) -> Iterator[str]:
         return
     yield from _of_distances(tokens)
     wrong = np.concatenate([t.wrong for t in tokens])
-    for words, holds in PLACES.items():
+    for words, holds in TOKEN_PROPERTIES.items():
         where = np.concatenate([holds(t) for t in tokens])
         if where[wrong].all() and not where.all() and wrong[where].mean() >= WRONG_SHARE:
             yield f"Only {words} wrong."
@@ -234,7 +234,7 @@ def _of_distances(tokens: Sequence[Tokens]) -> Iterator[str]:
             return
 
 
-PLACES: Mapping[str, Callable[[Tokens], Mask]] = {
+TOKEN_PROPERTIES: Mapping[str, Callable[[Tokens], Mask]] = {
     "the first token of an example is": lambda t: (t.mask.cumsum(axis=1) == 1)[t.mask],
     "tokens of id 0 are": lambda t: (t.case.inputs["token_ids"] == 0)[t.mask],
     "the first example of a batch is": lambda t: t.of_examples(np.arange(len(t.mask)) == 0),

@@ -12,13 +12,13 @@ from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
 from deberta_ref.conformance.verdict import LIMIT, Verdict
 
-PATIENCE = 20.0
-"""Seconds: an answer that took longer is not asked for again."""
+REPEATABLE_SECONDS = 20.0
+"""An answer that took longer than this is not asked for a second time."""
 
 
 def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
     """A sentence where the answer to ``case``, asked for again, is another than the verdict's; else nothing."""
-    if verdict.seconds > PATIENCE:
+    if verdict.seconds > REPEATABLE_SECONDS:
         return ""
     try:
         again = checked(case, port.answer(case)).values

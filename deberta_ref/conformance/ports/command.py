@@ -30,8 +30,8 @@ QUESTION = "{question}"
 DECLINED = 77
 """The exit code by which a command says that it does not offer what is asked; test runners know it for a skip."""
 
-PATIENCE = 3
-"""Cases that a command which never ends is waited for: at five minutes each, nobody waits for all of them."""
+HANGS_TOLERATED = 3
+"""Time limits that a command may exceed before it is no longer asked: at five minutes each, nobody waits for all cases."""
 
 LINES = 5
 """Lines of what a command printed that are shown when it fails."""
@@ -86,9 +86,9 @@ class _Command:
                 f"A command without {QUESTION}, which becomes the path of a manifest.json that says what is asked, is "
                 f"asked for whole models only."
             )
-        if self.hung >= PATIENCE and not self.ended:
+        if self.hung >= HANGS_TOLERATED and not self.ended:
             raise PortError(
-                f"The command was not asked for {case.id}: it ended for none of the {PATIENCE} before in "
+                f"The command was not asked for {case.id}: it ended for none of the {HANGS_TOLERATED} before in "
                 f"{self.timeout:g} seconds each, so it was not waited for again."
             )
         with tempfile.TemporaryDirectory(prefix="deberta-ref-", ignore_cleanup_errors=True) as scratch:

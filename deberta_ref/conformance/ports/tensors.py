@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deberta_ref.checkpoints.safetensors_map import DTYPES, widened
 
-STORED = {**DTYPES, "I16": "<i2", "I8": "|i1", "U16": "<u2", "U32": "<u4", "U64": "<u8"}
+ANSWER_DTYPES = {**DTYPES, "I16": "<i2", "I8": "|i1", "U16": "<u2", "U32": "<u4", "U64": "<u8"}
 """The types of a safetensors file that can be part of an answer, and NumPy's of the same bits."""
 
 
@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _tensor(entry: dict[str, Any]) -> Tensor:
-    if entry["dtype"] not in STORED:  # bytes, which are no values: their type says so
+    if entry["dtype"] not in ANSWER_DTYPES:  # bytes, which are no values: their type says so
         return Tensor(np.frombuffer(entry["data"], np.uint8), entry["dtype"])
-    array = np.frombuffer(entry["data"], STORED[entry["dtype"]]).reshape(entry["shape"])
+    array = np.frombuffer(entry["data"], ANSWER_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return Tensor(widened(array), "bfloat16") if entry["dtype"] == "BF16" else Tensor(array, array.dtype.name)
