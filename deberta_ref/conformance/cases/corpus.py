@@ -121,9 +121,28 @@ class Case:
     def varied(self, variation: ModuleType) -> Case:
         """The case with what a permitted variation of the model gives for it."""
         found = self.evaluate(variation, "float64")
+        return self.with_values(expected={name: found[name] for name in self.expected})
+
+    def with_values(
+        self,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        expected: Mapping[str, Any] | None = None,
+        params: Params | None = None,
+    ) -> Case:
+        """The case with other inputs, expected values or parameters; those that are left out stay as they are.
+
+        Without any it is a copy that shares what is loaded, and that loads the rest for itself.
+        """
+        given = {"inputs": inputs, "expected": expected, "params": params}
+        loaded = {name: self.__dict__[name] for name in given if name in self.__dict__}
         other = Case(self.directory, self.manifest)
-        vars(other)["expected"] = {name: found[name] for name in self.expected}  # instead of reading the file
-        return other
+        other.__dict__.update(loaded | {name: values for name, values in given.items() if values is not None})
+        return other  # cached_property looks into __dict__ before it reads a file
+
+    def release(self) -> None:
+        """Let the parameters go, which are gigabytes at the published sizes: the next use makes them anew."""
+        self.__dict__.pop("params", None)
 
     @property
     def floors(self) -> dict[str, Size]:

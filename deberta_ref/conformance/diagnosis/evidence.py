@@ -47,9 +47,7 @@ class Evidence:
 
     def __init__(self, case: Case, found: Mapping[str, Any]) -> None:
         """``found`` maps names to float64 arrays, or integers; those that the case does not hold count nothing."""
-        self.case = Case(case.directory, case.manifest)  # its own, so that gigabytes live no longer than it
-        held = ("params", "inputs", "expected")
-        vars(self.case).update({name: value for name, value in vars(case).items() if name in held})
+        self.case = case.with_values()  # a copy, so that the parameters that it loads go when the evidence goes
         self.found = {name: np.asarray(value) for name, value in found.items() if name in case.expected}
         self.finite = all(np.isfinite(value).all() for value in self.found.values())
         self.permitted = [of_mutant(variations[name]) for name in case.manifest.get("permits", ())]
@@ -137,11 +135,8 @@ class Evidence:
         return max(noise.scores(self._errors(found, exact), self._floors).values())
 
     def _errors(self, found: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, Size]:
-        other = Case(self.case.directory, self.case.manifest)
-        vars(other).update(vars(self.case))
-        vars(other)["expected"] = exact
         with np.errstate(all="ignore"):
-            return other.errors(found)
+            return self.case.with_values(expected=exact).errors(found)
 
 
 def _without(places: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
     except (NotOffered, PortError):
         return ""
     before = {name: x for name, x in verdict.found.items() if name in again and not _same(x, again[name])}
-    other = Case(case.directory, case.manifest)
-    vars(other).update(vars(case) | {"expected": before})
+    other = case.with_values(expected=before)
     with np.errstate(all="ignore"):  # a port may be wrong by anything
         score = max(other.scores({name: again[name] for name in before}).values(), default=0.0)
     if score <= LIMIT:

@@ -52,7 +52,7 @@ def judge(
             verdict = replace(verdict, local=first_wrong_layer(port, case))
         if verdict.status == "fail" and random is None:
             random = not_deterministic(port, case, verdict)
-        vars(case).pop("params", None)  # gigabytes at the published sizes
+        case.release()
         verdicts.append(verdict)
         seen(verdict)
     verdicts = agreed(cases, verdicts)

@@ -31,7 +31,7 @@ DECLINED = 77
 """The exit code by which a command says that it does not offer what is asked; test runners know it for a skip."""
 
 HANGS_TOLERATED = 3
-"""Time limits that a command may exceed before it is no longer asked: at five minutes each, nobody waits for all cases."""
+"""Cases in which a command may run out of time before it is no longer asked: nobody waits five minutes for each."""
 
 LINES = 5
 """Lines of what a command printed that are shown when it fails."""

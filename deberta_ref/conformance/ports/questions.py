@@ -138,7 +138,7 @@ def _write_question(case: Case, directory: Path) -> None:
     write_inputs(case, directory, case.inputs)
     write_manifest(case, directory)
     if case.large:
-        vars(case).pop("params", None)  # gigabytes
+        case.release()
 
 
 def _preset(case: Case) -> str | None:
