@@ -15,7 +15,7 @@ from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.judging.determinism import not_deterministic
-from deberta_ref.conformance.judging.mislabelled_taps import agreed, of_what_is_shown, shown_wrongly
+from deberta_ref.conformance.judging.mislabelled_taps import agreed, mislabelled, on_mislabelled_taps
 from deberta_ref.conformance.mistakes.mutants import variations
 from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
 from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
@@ -82,10 +82,15 @@ def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: s
     matches = diagnose(asked)
     if random and not any(m.score <= LIMIT for m in matches):  # a low precision varies as well, and is recognised
         return {"common": (random, *in_common(passing, [(cases[v.id], v.found) for v in failing]))}
-    if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
-        return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
+    if all(
+        v.mislabelled_taps and not v.first_operation for v in failing
+    ):  # nothing that is computed is near to a mistake
+        return {
+            "diagnosis": tuple(m for m in matches if m.score <= LIMIT),
+            "common": tuple(on_mislabelled_taps(failing)),
+        }
     common = in_common(passing, [(cases[v.id], v.found) for v in failing])
-    return {"diagnosis": tuple(matches), "common": (*of_what_is_shown(failing), *common)}
+    return {"diagnosis": tuple(matches), "common": (*on_mislabelled_taps(failing), *common)}
 
 
 def verdict_on(port: Port, case: Case) -> Verdict:
@@ -117,7 +122,7 @@ def verdict_on(port: Port, case: Case) -> Verdict:
         scores=scores,
         first_tap=first,
         last_tap_within=before[-1] if before else None,
-        shown_wrongly=shown_wrongly(case, scores),
+        mislabelled_taps=mislabelled(case, scores),
         notes=notes,
         seconds=time.perf_counter() - start,
         found=answer.values,

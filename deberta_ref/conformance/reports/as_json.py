@@ -57,7 +57,7 @@ def _case(verdict: Verdict) -> dict[str, Any]:
         "first_tap": verdict.first_tap,
         "last_tap_within": verdict.last_tap_within,
         "first_operation": verdict.first_operation,
-        "shown_wrongly": list(verdict.shown_wrongly),
+        "shown_wrongly": list(verdict.mislabelled_taps),
         "scores": {name: _finite(score) for name, score in verdict.scores.items()},
         "local": None if verdict.local is None else {"layer": verdict.local[0], **_score(verdict.local[1])},
         "notes": list(verdict.remarks),

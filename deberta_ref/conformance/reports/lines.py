@@ -152,7 +152,7 @@ def _local(v: Verdict, limit: float) -> Iterator[str]:
 def _diagnosis(report: Report, width: int) -> Iterator[Line]:
     if not report.diagnosis:
         failing = [v for v in report.verdicts if v.status == "fail"]
-        if any(v.first_operation or not v.shown_wrongly for v in failing):
+        if any(v.first_operation or not v.mislabelled_taps for v in failing):
             yield from _heading("No known mistake explains this")
             if all(set(v.scores) <= {"output"} for v in report.verdicts if v.status == "fail"):
                 yield from _wrapped("Return taps (spec/09-vectors.md) as well, to see where it begins.", width, "  ")
