@@ -210,7 +210,14 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
         scores = [_worst(exchanged(**functions), evidence, out_of_time) for functions in precision.ways]
         if min(scores) <= FACTOR:
             found.append(
-                Match(precision.id, precision.clause, min(scores), precision.sentence, chapter(precision.clause))
+                Match(
+                    precision.id,
+                    precision.clause,
+                    min(scores),
+                    precision.sentence,
+                    chapter(precision.clause),
+                    by_size=True,
+                )
             )
     return sorted(found, key=lambda match: match.score)
 

@@ -14,7 +14,7 @@ from deberta_ref.conformance.cases.summary import SUMMARY
 from deberta_ref.conformance.verdict import LIMIT, Verdict, are_mislabelled, kind
 
 GROSS = 100.0
-"""A score that cannot fall to within the limit in the next value: what is added there is about as large as the value."""
+"""A score that cannot fall to the limit in the next value: what is added there is about as large as the value."""
 
 PROJECTIONS = ("query", "key", "value")
 

@@ -12,11 +12,11 @@ import deberta_ref
 from deberta_ref.conformance.verdict import Report, Verdict
 
 FORMAT = 1
-"""Raised when a field changes its meaning or goes; not when one is added."""
+"""Raised when a field changes its meaning or is removed, not when one is added."""
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The report in what JSON has. JSON has no infinity: there a score is null, and ``infinite`` beside it is true."""
+    """The report as JSON values. JSON has no infinity: an infinite score is null, with ``infinite`` true beside it."""
     statuses = [verdict.status for verdict in report.verdicts]
     return {
         "format": FORMAT,
@@ -67,7 +67,7 @@ def _case(verdict: Verdict) -> dict[str, Any]:
 
 
 def _score(score: float | None) -> dict[str, Any]:
-    """A score, and whether it is null because it is infinite, not because nothing was compared."""
+    """A score, and whether it is null because it is infinite rather than because nothing was compared."""
     return {"score": _finite(score), "infinite": score is not None and not math.isfinite(score)}
 
 
