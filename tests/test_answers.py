@@ -143,7 +143,7 @@ def test_integers_must_be_integers_of_any_width():
 def test_half_precision_is_noted_once_a_type():
     half = {"output": OUTPUT.astype(np.float16), "embeddings": HOLES.expected["embeddings"].astype(np.float16)}
     assert checked(HOLES, half).notes == (
-        "2 of 2 tensors came in float16: what is judged is float32, whose noise float16 exceeds.",
+        "2 of 2 tensors came in float16, but are judged as float32: return float32 instead.",
     )
 
 
@@ -190,7 +190,7 @@ def test_taps_that_the_case_does_not_hold_are_checked_and_counted():
     aside = len(taps) - len(case.expected)
     assert aside > 3
     assert answer.notes == (
-        f"{aside} more taps have the right shape and are finite; the case does not hold them to compare.",
+        f"{aside} more taps have the right shape and are finite, but this case has no values to compare them with.",
     )
     assert "must be (B, H, T, T) = (2, 1, 160, 160)" in only_fault(taps | {"layers.0.attention.c2c": np.zeros(3)}, case)
     taps["layers.0.attention.probs"][0, 0, 0, 0] = np.nan

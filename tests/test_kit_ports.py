@@ -315,7 +315,7 @@ def test_a_port_that_refuses_long_inputs_is_told_of_the_clause():
         port, CASES["long/small"]
     )
     assert refusal(port, CASES["long/small"]).endswith(
-        "T exceeds max_sequence_length here, and REL-LONG says what to do then."
+        "It has more tokens than max_sequence_length: spec/08-long-inputs.md says what to do then."
     )
 
 

@@ -1,7 +1,7 @@
 """A layer's output in a few numbers per token, as cases of the published sizes hold it. Chapter 9 of spec/.
 
-Every feature is added to each of four sums, with the sign + or −: a mistake in one feature changes all four, and rounding
-changes them about as much as it changes the features.
+Every feature is added to each of four sums, with the sign + or −. A mistake in one feature changes all four sums, and
+rounding changes them about as much as the features.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a port gives the same answer to the same question: of random errors no diagnosis can be made."""
+"""Whether a port gives the same answer to the same question: random errors cannot be diagnosed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
 from deberta_ref.conformance.verdict import LIMIT, Verdict
 
 REPEATABLE_SECONDS = 20.0
-"""An answer that took longer than this is not asked for a second time."""
+"""An answer that took longer is not asked for a second time."""
 
 
 def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
-    """A sentence where the answer to ``case``, asked for again, is another than the verdict's; else nothing."""
+    """A sentence if a second answer to ``case`` differs from the first, which the verdict holds; empty if not."""
     if verdict.seconds > REPEATABLE_SECONDS:
         return ""
     try:
@@ -30,7 +30,7 @@ def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
         score = max(other.scores({name: again[name] for name in before}).values(), default=0.0)
     if score <= LIMIT:
         return ""
-    by = f"by {score:.3g} noise multiples" if math.isfinite(score) else "in integers, or in what is not a number"
+    by = f"by {score:.3g} times float32 rounding" if math.isfinite(score) else "in integers, or in what is not finite"
     return (
         f"Two answers to the same question ({case.id}) differ {by}: the port is not deterministic, as with dropout "
         f"left on."
