@@ -28,7 +28,7 @@ CASE_DIRECTORIES = (Path(__file__).parents[2] / "golden", Path(__file__).parents
 """Where the cases are: inside the package if it is installed, beside it in the repository."""
 
 SUITES = {
-    "model": "small models, with every intermediate value (tap)",
+    "model": "small models, with intermediate values",
     "long": "more tokens than max_sequence_length",
     "presets": "the published sizes: the last hidden state and a summary of each layer",
     "layer": "one encoder layer, fed the reference's values",
