@@ -127,7 +127,7 @@ def test_other_types_are_faults(dtype, came):
 
 
 @pytest.mark.parametrize("value", [None, object(), [[1.0], [1.0, 2.0]], np.ma.masked_array(OUTPUT), {"a": 1}])
-def test_what_is_no_array_is_a_fault(value):
+def test_a_value_that_is_not_an_array_is_a_fault(value):
     assert only_fault({"output": value}).startswith("output must be an array, (B, T, D) = (3, 16, 24); got a ")
 
 
@@ -162,7 +162,7 @@ def test_nan_at_a_valid_position_is_a_fault_and_the_value_stays():
 
 
 @clause("PAD-OUTPUT")
-def test_nan_at_padded_positions_and_pairs_is_nothing():
+def test_nan_at_padded_positions_and_pairs_is_ignored():
     padded = ~valid_of(HOLES)
     taps = HOLES.evaluate(model, "float32")
     for name, axes in tap_axes(HOLES.config).items():
@@ -317,7 +317,7 @@ def test_a_torch_tensor_is_detached_brought_to_the_cpu_and_widened():
     assert wide.values.dtype == np.float32
 
 
-def test_what_a_framework_raises_when_it_is_read_is_a_fault():
+def test_a_value_that_cannot_be_read_is_a_fault():
     class Lazy:
         def __array__(self, dtype=None, copy=None):
             raise RuntimeError("the device\nis gone")

@@ -109,7 +109,7 @@ def test_a_value_that_is_not_a_number_fails_and_a_missing_one_errs():
 
 
 @clause("JUDGE-CONFORMS")
-def test_cases_that_were_not_judged_stand_against_a_port():
+def test_a_port_does_not_conform_if_cases_were_not_judged():
     assert not report(Port(), MODELS[:-1]).conforms
     assert report(Port(), MODELS).conforms
     assert not judge.judge(Port(), [], needed=judge.needed_cases(MODELS)).conforms
@@ -119,7 +119,7 @@ def test_cases_that_were_not_judged_stand_against_a_port():
 
 
 @clause("JUDGE-CONFORMS")
-def test_a_part_that_passes_is_undecided_and_a_part_that_does_not_is_wrong():
+def test_a_subset_that_passes_is_undecided_and_one_that_fails_does_not_conform():
     part = [CASES["model/whole"], CASES["model/one-token"]]
     assert report(Port(), part).undecided
     assert not report(Port()).undecided  # it conforms
@@ -160,7 +160,7 @@ def test_more_tokens_than_the_longest_may_be_refused():
 
 
 @clause("JUDGE-CONFORMS")
-def test_a_skip_without_a_reason_stands_against_a_port():
+def test_a_port_does_not_conform_if_a_skip_has_no_reason():
     assert judge.reasons([Verdict("long/small", "long", "skip")], set(), ()) == (
         "long/small was skipped without a reason.",
     )
@@ -280,7 +280,7 @@ def test_a_port_with_random_errors_is_said_not_to_be_deterministic_and_has_no_di
     assert found.diagnosis == ()
 
 
-def test_a_port_whose_answers_differ_by_noise_alone_has_a_diagnosis():
+def test_a_port_whose_answers_differ_only_by_rounding_has_a_diagnosis():
     def jittered(x, random):
         return x * (1 + random.uniform(-(2.0**-24), 2.0**-24, x.shape))
 
@@ -289,7 +289,7 @@ def test_a_port_whose_answers_differ_by_noise_alone_has_a_diagnosis():
     assert not any("deterministic" in sentence for sentence in found.common)
 
 
-def test_numbers_that_are_none_in_both_answers_are_the_same():
+def test_nan_in_both_answers_counts_as_equal():
     class Nowhere(Port):
         def answer(self, case):
             return {"output": np.full(case.expected["output"].shape, np.nan)}

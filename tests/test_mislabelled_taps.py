@@ -88,7 +88,7 @@ def test_every_report_says_that_the_port_itself_may_be_right():
 
 
 @clause("JUDGE-FIRST")
-def test_the_first_wrong_operation_is_what_is_wrong_besides():
+def test_the_first_wrong_operation_is_the_first_wrong_tap_that_is_not_mislabelled():
     port = Port(UNSCALED.change, mutants["gelu-tanh"].model())
     verdict = judge.verdict_on(port, CASES["model/holes"])
     assert verdict.first_tap == "layers.0.attention.scores"
@@ -101,7 +101,7 @@ def test_the_first_wrong_operation_is_what_is_wrong_besides():
     assert found.diagnosis[0].mutant == "gelu-tanh"
 
 
-def test_a_tap_without_those_after_it_is_held_against_the_next_that_there_is():
+def test_the_next_tap_is_used_if_a_downstream_one_is_missing_or_mislabelled():
     left = lambda taps: {name: tap for name, tap in taps.items() if not name.endswith(("probs", "context"))}
     port = Port(lambda taps: left(UNSCALED.change(taps)))
     assert judge.verdict_on(port, CASES["model/holes"]).first_operation is None
@@ -145,7 +145,7 @@ def test_a_small_error_that_is_diluted_is_a_wrong_operation():
     assert verdict.first_operation == verdict.first_tap == "layers.0.attention.context"
 
 
-def test_a_case_of_one_token_does_not_tell_and_follows_the_others():
+def test_a_case_of_one_token_cannot_tell_and_follows_the_others():
     one = CASES["model/one-token"]
     assert judge.verdict_on(UNSCALED, one).mislabelled_taps == ()
     verdicts = {verdict.id: verdict for verdict in report(UNSCALED).verdicts}

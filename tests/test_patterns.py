@@ -136,7 +136,7 @@ def test_nothing_is_said_of_failing_cases_that_have_nothing_in_common():
         assert in_common([case for case in MODELS if case not in failing], moved) == []
 
 
-def test_nothing_is_said_of_what_a_passing_case_has_too():
+def test_no_sentence_is_said_that_is_true_of_a_passing_case():
     passing, failing = judged("bucket-half-rounded-up")
     odd = CASES["model/odd-buckets"]
     assert in_common([*passing, odd], failing) == []

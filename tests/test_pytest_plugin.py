@@ -97,12 +97,12 @@ def test_assert_conforms_takes_what_is_right_and_refuses_what_is_not():
         golden_case("model/nothing")
 
 
-def test_what_is_no_case_is_refused():
+def test_an_argument_that_is_not_a_case_is_refused():
     with pytest.raises(TypeError, match="case must be a golden case, or its id, such as model/whole; got int"):
         assert_conforms(None, 5)
 
 
-def test_of_wrong_integers_it_is_said_how_many_differ():
+def test_wrong_integers_are_counted_in_the_message():
     row = golden_case("model/whole").expected["relative_row"].copy()
     row[0, :3] += 1
     with pytest.raises(AssertionError, match=rf"relative_row must be equal .*; 3 of {row.size} differ\."):

@@ -102,11 +102,11 @@ def numbers(text):
         (math.nan, "inf"),
     ],
 )  # fmt: skip
-def test_a_score_is_a_few_letters(score, word):
+def test_a_score_is_printed_in_a_few_letters(score, word):
     assert words.readable(score) == word
 
 
-def test_what_a_terminal_would_obey_is_shown_instead():
+def test_control_characters_are_escaped():
     assert words.printable("a\x1b[2Jb\r\tc\u202ed\ud800é\n") == "a\\x1b[2Jb  c\\u202ed\\ud800é\n"
 
 
@@ -438,7 +438,7 @@ def test_a_picture_without_room_keeps_the_worst_slices_and_the_worst_of_every_bl
     assert small["judged"] == 3600
 
 
-def test_numbers_that_are_none_are_counted_and_drawn():
+def test_numbers_that_are_not_finite_are_counted_and_drawn():
     error = np.array([[0.0, np.nan], [np.inf, 1.0]])
     picture = pictures.picture(np.zeros((2, 2)), error, ("token", "feature"), Size(0.5, 0.5), 100)
     assert (picture["notNumbers"], picture["differ"], picture["worst"], picture["maxScore"]) == (2, 3, [None], None)
@@ -477,7 +477,7 @@ def test_every_value_of_every_case_can_be_drawn():
 # The page
 
 
-def test_the_page_needs_nothing_else(flipped):
+def test_the_page_is_self_contained(flipped):
     page = html.page(flipped, CASES)
     assert "{{" not in page
     for outside in ("http://", "https://", "@import", "src=", "url("):
@@ -485,7 +485,7 @@ def test_the_page_needs_nothing_else(flipped):
     assert "default-src 'none'" in page
 
 
-def test_nothing_in_a_report_becomes_part_of_the_page():
+def test_text_in_a_report_cannot_become_html():
     attack = "</script><script>alert(1)</script><!--{{script}}\ud800&amp;"
     verdict = Verdict(attack, attack, "error", notes=(attack,), reproduce=attack)
     page = html.page(Report(attack, (verdict,), (Match(*[attack] * 2, 1.0, *[attack] * 2),), (attack,), (attack,)), {})

@@ -140,7 +140,7 @@ def test_an_empty_directory_is_taken(tmp_path):
     assert (tmp_path / "empty" / "README.md").is_file()
 
 
-def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_an_export_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
