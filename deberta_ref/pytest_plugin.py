@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # importing them costs time that every other run of pytest need not
+if TYPE_CHECKING:  # importing them would slow down every other run of pytest
     from deberta_ref.conformance.cases.corpus import Case
     from deberta_ref.conformance.ports.protocol import Port
     from deberta_ref.conformance.verdict import Verdict
@@ -20,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--deberta-ref-port", metavar="FILE.py:load", help="run every golden case of deberta-ref as a test of this port"
     )
     group.addoption(
-        "--deberta-ref-full", action="store_true", help="the published sizes too, which take minutes and gigabytes"
+        "--deberta-ref-full", action="store_true", help="also the published sizes, which take minutes and gigabytes"
     )
 
 
@@ -50,7 +51,7 @@ def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest
 
 
 class CaseItem(pytest.Item):
-    """One golden case, put to a port."""
+    """One golden case as a test of a port."""
 
     def __init__(self, *, case: Case, port: Port, **others: Any) -> None:  # noqa: D107 - what the class says
         super().__init__(**others)
@@ -58,7 +59,7 @@ class CaseItem(pytest.Item):
         self.port = port
 
     def runtest(self) -> None:
-        """Judge the case; skip it where the port does not offer what it asks for."""
+        """Judge the case; skip it if the port does not offer what it asks for."""
         from deberta_ref.conformance.judging.judge import verdict_on  # noqa: PLC0415
 
         verdict = verdict_on(self.port, self.case)
@@ -68,28 +69,34 @@ class CaseItem(pytest.Item):
             raise DoesNotConformError(_sentences(self.case, verdict))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The sentence alone: a traceback would be this package's own."""
+        """The sentences alone: the traceback would only show this package."""
         if isinstance(excinfo.value, DoesNotConformError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, None, str]:
-        """Where pytest says that the test is."""
+        """The file and the name by which pytest reports the test."""
         return self.case.directory / "manifest.json", None, self.name
 
 
 class DoesNotConformError(Exception):
-    """A case over the limit, or without a usable answer."""
+    """The port fails a case: a value is over the limit, or there is no usable answer."""
 
 
 def _sentences(case: Case, verdict: Verdict) -> str:
     """What the case is for, and what is wrong."""
+    from deberta_ref.conformance.reports.words import UNIT  # noqa: PLC0415
     from deberta_ref.conformance.verdict import LIMIT  # noqa: PLC0415
 
     said = [f"{case.id}: {case.manifest['exercises']}"]
     if verdict.first_tap:
         score = verdict.scores[verdict.first_tap]
-        said.append(f"{verdict.first_tap} scores {score:.3g} noise multiples; {LIMIT:g} are allowed.")
+        errs = (
+            f"errs by {score:.3g} {UNIT}; {LIMIT:g} times are allowed"
+            if math.isfinite(score)
+            else "is infinitely wrong"
+        )
+        said.append(f"{verdict.first_tap} {errs}.")
     if verdict.last_tap_within:
         said.append(f"{verdict.last_tap_within} is still within the limit.")
     return "\n".join([*said, *verdict.remarks])

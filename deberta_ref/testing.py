@@ -1,4 +1,4 @@
-"""For one's own tests: hold what an implementation gives against a golden case."""
+"""For your own tests: compare what an implementation computes with a golden case."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from deberta_ref.conformance.cases.corpus import Case, corpus
 from deberta_ref.conformance.judging.answers import checked
+from deberta_ref.conformance.reports.words import UNIT
 from deberta_ref.conformance.verdict import LIMIT
 
 __all__ = ["assert_conforms", "golden_case"]
@@ -20,7 +21,7 @@ def _cases() -> dict[str, Case]:
 
 
 def golden_case(name: str) -> Case:
-    """The golden case of that id: its ``params``, ``inputs``, ``expected`` values and their noise ``floors``.
+    """The golden case of that id: its ``params``, ``inputs``, ``expected`` values and their rounding ``floors``.
 
     Raises ValueError if there is none.
     """
@@ -32,11 +33,11 @@ def golden_case(name: str) -> Case:
 
 
 def assert_conforms(actual: Any, case: Case | str, tap: str = "output") -> None:
-    """Fail unless ``actual`` is what the case expects of ``tap``, within the limit of noise multiples.
+    """Fail unless ``actual`` is what the case expects of ``tap``, to within a few float32 rounding errors.
 
-    ``actual`` is an array, of the tap's shape, in float16, bfloat16, float32 or float64; ``case`` a golden case or its
-    id. Padded positions do not count. Raises AssertionError with one sentence, ValueError where the case does not hold
-    the tap, TypeError where it is no case.
+    ``actual`` is an array of the tap's shape, in float16, bfloat16, float32 or float64; ``case`` a golden case or its
+    id. Padded positions are ignored. Raises AssertionError with one sentence, ValueError if the case does not hold the
+    tap, TypeError if ``case`` is neither a case nor an id.
     """
     __tracebackhide__ = True
     case = golden_case(case) if isinstance(case, str) else case
@@ -58,6 +59,6 @@ def assert_conforms(actual: Any, case: Case | str, tap: str = "output") -> None:
     if not score <= LIMIT:
         size = case.errors(answer.values)[tap]
         raise AssertionError(
-            f"{case.id}: {tap} errs by {size.max:.2g} at most and {size.rms:.2g} in the root mean square, {score:.3g} "
-            f"times the noise of float32; allowed is {LIMIT:g} times."
+            f"{case.id}: {tap} errs by up to {size.max:.2g}, and by {size.rms:.2g} in the root mean square: "
+            f"{score:.3g} {UNIT}; {LIMIT:g} times are allowed."
         )

@@ -127,7 +127,7 @@ def test_other_types_are_faults(dtype, came):
 
 
 @pytest.mark.parametrize("value", [None, object(), [[1.0], [1.0, 2.0]], np.ma.masked_array(OUTPUT), {"a": 1}])
-def test_what_is_no_array_is_a_fault(value):
+def test_a_value_that_is_not_an_array_is_a_fault(value):
     assert only_fault({"output": value}).startswith("output must be an array, (B, T, D) = (3, 16, 24); got a ")
 
 
@@ -143,7 +143,7 @@ def test_integers_must_be_integers_of_any_width():
 def test_half_precision_is_noted_once_a_type():
     half = {"output": OUTPUT.astype(np.float16), "embeddings": HOLES.expected["embeddings"].astype(np.float16)}
     assert checked(HOLES, half).notes == (
-        "2 of 2 tensors came in float16: what is judged is float32, whose noise float16 exceeds.",
+        "2 of 2 tensors came in float16, but are judged as float32: return float32 instead.",
     )
 
 
@@ -162,7 +162,7 @@ def test_nan_at_a_valid_position_is_a_fault_and_the_value_stays():
 
 
 @clause("PAD-OUTPUT")
-def test_nan_at_padded_positions_and_pairs_is_nothing():
+def test_nan_at_padded_positions_and_pairs_is_ignored():
     padded = ~valid_of(HOLES)
     taps = HOLES.evaluate(model, "float32")
     for name, axes in tap_axes(HOLES.config).items():
@@ -190,7 +190,7 @@ def test_taps_that_the_case_does_not_hold_are_checked_and_counted():
     aside = len(taps) - len(case.expected)
     assert aside > 3
     assert answer.notes == (
-        f"{aside} more taps have the right shape and are finite; the case does not hold them to compare.",
+        f"{aside} more taps have the right shape and are finite, but this case has no values to compare them with.",
     )
     assert "must be (B, H, T, T) = (2, 1, 160, 160)" in only_fault(taps | {"layers.0.attention.c2c": np.zeros(3)}, case)
     taps["layers.0.attention.probs"][0, 0, 0, 0] = np.nan
@@ -317,7 +317,7 @@ def test_a_torch_tensor_is_detached_brought_to_the_cpu_and_widened():
     assert wide.values.dtype == np.float32
 
 
-def test_what_a_framework_raises_when_it_is_read_is_a_fault():
+def test_a_value_that_cannot_be_read_is_a_fault():
     class Lazy:
         def __array__(self, dtype=None, copy=None):
             raise RuntimeError("the device\nis gone")

@@ -98,7 +98,7 @@ def test_the_cases_are_listed_with_what_they_exercise(capsys, monkeypatch):
     monkeypatch.setattr("deberta_ref.conformance.judging.judge.judge", None)  # nothing is judged
     ids, text = listed(capsys)
     assert ids == [case.id for case in corpus()]
-    assert "presets: the published sizes: the last hidden state, and a summary of each layer; only with --full" in text
+    assert "presets: the published sizes: the last hidden state and a summary of each layer; only with --full" in text
     assert text.count("only with --full") == 1
     assert all(case.manifest["exercises"] in text for case in corpus())
     ids, text = listed(capsys, "--suite", "long", "--suite", "layer")

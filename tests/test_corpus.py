@@ -116,7 +116,7 @@ def test_the_reference_agrees_in_float64_and_is_within_the_noise_in_float32(name
     scores = case.scores(case.evaluate(model, "float32"))
     assert scores.keys() == case.expected.keys()
     assert max(scores.values()) < 2, max(scores, key=scores.get)
-    vars(case).pop("params", None)  # gigabytes
+    case.release()
 
 
 @clause("NOISE-FLOOR")
@@ -205,6 +205,30 @@ def test_javascript_reads_a_case_in_30_lines(name):
     for value, words in shown.items():
         numbers = (held | case.inputs)[value].ravel()[:3].tolist()
         assert [float(word) for word in words] == numbers
+
+
+def test_a_case_with_other_values_shares_the_rest_and_leaves_the_case_as_it_was():
+    case = CASES["model/one-token"]
+    inputs, expected, params = dict(case.inputs), dict(case.expected), case.params
+    other = case.with_values(inputs={"token_ids": 1}, expected={"output": 2})
+    assert (other.id, other.inputs, other.expected) == (case.id, {"token_ids": 1}, {"output": 2})
+    assert other.params is params
+    assert case.inputs.keys() == inputs.keys()
+    assert case.expected.keys() == expected.keys()
+    assert case.with_values(params="others").params == "others"
+    assert case.params is params
+
+
+def test_parameters_that_are_let_go_are_made_anew_and_those_of_a_copy_stay():
+    case = CASES["model/one-token"]
+    params = case.params
+    copy = case.with_values()
+    case.release()
+    assert copy.params is params
+    assert case.params is not params
+    assert (case.params.token_embedding == params.token_embedding).all()
+    case.with_values().release()
+    assert case.params is case.params
 
 
 def test_no_cases_are_no_corpus(tmp_path):

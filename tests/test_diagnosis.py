@@ -1,4 +1,4 @@
-"""The diagnosis as a whole: every known mistake is handed over as a port, is rejected, and is named first.
+"""The diagnosis as a whole: every known mistake, made by a port, is rejected and named first.
 
 That takes minutes, so all but a sample is left out by default: ``pytest -m diagnosis -rP`` does it, and prints figures.
 """
@@ -21,8 +21,7 @@ from deberta_ref.conformance.cases.operations import operation
 from deberta_ref.conformance.cases.variants import combined, exchanged
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.precision import PRECISIONS, float16
-from deberta_ref.conformance.diagnosis.rounded import RETURNED, returned_rounded
+from deberta_ref.conformance.diagnosis.precision import PRECISIONS, RETURNED, float16, returned_rounded
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each, loaded
 from deberta_ref.conformance.mistakes.mistake import CANNOT, known, of_mutant
@@ -331,7 +330,7 @@ UNKNOWN = {
     "dropout in the feed-forward is left on": replaced(**with_dropout("gelu")),
     "the softmax has a temperature of 1.02": replaced(**softened(lambda x: x / np.float32(1.02))),
     "scores are clipped to 50": replaced(**softened(lambda x: np.clip(x, -50, 50))),
-    "tokens hear only those before them": replaced(**softened(causal)),
+    "tokens attend only to those before them": replaced(**softened(causal)),
     "the softmax has one more in its denominator": replaced(softmax=softmax_plus_one),
     "probabilities below 1e-4 are dropped": replaced(
         softmax=lambda x: np.where((y := model.softmax(x)) < 1e-4, np.float32(0), y)
@@ -361,7 +360,7 @@ def test_a_mistake_on_no_list_is_rejected_and_not_taken_for_another(name):
     assert not [match for match in report.diagnosis if match.score <= LIMIT]
 
 
-# What is right, and rounded in the end.
+# Right values that are rounded before they are returned.
 
 ROUNDED = {"output-rounded-to-float16": float16, "output-rounded-to-bfloat16": bfloat16}
 
@@ -373,7 +372,7 @@ def in_float32(rounding):
 
 @pytest.mark.parametrize("taps", [False, True])
 @pytest.mark.parametrize("name", ROUNDED)
-def test_an_output_that_is_rounded_in_the_end_is_told_from_one_computed_so(name, taps):
+def test_an_output_that_is_rounded_when_it_is_returned_is_told_from_one_computed_in_that_type(name, taps):
     report = report_on(Port(rounding_otherwise(exchanged()), taps=taps, returned=in_float32(ROUNDED[name])))
     assert rejected(report)
     assert [match.mutant for match in report.diagnosis] == [name]
@@ -391,7 +390,7 @@ def test_no_number_is_rounded_further_than_half_a_step_of_its_type(returned):
     assert returned.half_a_step(np.zeros(1)) < 1e-7
 
 
-def test_a_mistake_that_is_rounded_in_the_end_is_not_called_right():
+def test_a_wrong_output_that_is_rounded_when_it_is_returned_is_not_called_right():
     case = CASES["model/whole"]
     for returned in RETURNED:
         for functions, right in (({}, True), ({"gelu": lambda x: np.maximum(x, 0)}, False)):
@@ -403,7 +402,7 @@ def test_a_mistake_that_is_rounded_in_the_end_is_not_called_right():
 # Time.
 
 
-def test_what_was_not_compared_for_want_of_time_is_not_said_to_fit():
+def test_a_mistake_that_was_not_compared_in_time_is_not_named():
     port = with_mistake(KNOWN["query-key-swapped"])
     answers = [(case, port.computed(case)) for case in ASKED if case.suite == "model"]
     assert diagnose(answers, seconds=0) == []

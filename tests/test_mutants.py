@@ -305,7 +305,7 @@ PACKAGE = {
     "faults-forgiven": lambda module: verdict(module, None, misspelt=1).status == "error",
     "last-wrong-tap-named": lambda module: verdict(module, "p2c-index-flipped").first_tap == "layers.0.attention.p2c",
     "shown-wrongly-by-one-right-value": lambda module: (
-        not module.shown_wrongly(
+        not module.mislabelled(
             next(case for case in corpus() if case.id == "model/holes"),
             {"layers.0.attention.query": 1e6, "layers.0.attention.c2c": 1.0, "layers.0.attention.c2p": 1e6},
         )

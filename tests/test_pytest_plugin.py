@@ -1,4 +1,4 @@
-"""pytest --deberta-ref-port, and assert_conforms for one's own tests."""
+"""pytest --deberta-ref-port, and assert_conforms for a port author's own tests."""
 
 import importlib.metadata
 import subprocess
@@ -50,6 +50,8 @@ def test_a_wrong_port_fails_in_the_cases_that_show_it_with_the_sentence_and_no_t
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"1 failed, {len(WHOLE) - 1} passed" in done.stdout
     assert "model/bucket-64-of-512: 512 tokens at (64, 512)" in done.stdout
+    assert "output errs by " in done.stdout
+    assert "times the float32 rounding error of a right implementation; 4 times are allowed." in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -83,7 +85,8 @@ def test_assert_conforms_takes_what_is_right_and_refuses_what_is_not():
     assert_conforms(right, case)
     assert_conforms(right, "model/tail-padding", "output")
     with pytest.raises(
-        AssertionError, match=r"output errs by 0\.001 .* times the noise of float32; allowed is 4 times"
+        AssertionError,
+        match=r"output errs by up to 0\.001.* times the float32 rounding error .*; 4 times are allowed\.",
     ):
         assert_conforms(right + np.float32(0.001), case)
     with pytest.raises(AssertionError, match=r"output must be .* got"):
@@ -94,12 +97,12 @@ def test_assert_conforms_takes_what_is_right_and_refuses_what_is_not():
         golden_case("model/nothing")
 
 
-def test_what_is_no_case_is_refused():
+def test_an_argument_that_is_not_a_case_is_refused():
     with pytest.raises(TypeError, match="case must be a golden case, or its id, such as model/whole; got int"):
         assert_conforms(None, 5)
 
 
-def test_of_wrong_integers_it_is_said_how_many_differ():
+def test_wrong_integers_are_counted_in_the_message():
     row = golden_case("model/whole").expected["relative_row"].copy()
     row[0, :3] += 1
     with pytest.raises(AssertionError, match=rf"relative_row must be equal .*; 3 of {row.size} differ\."):

@@ -6,7 +6,9 @@ import json
 import math
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -15,6 +17,7 @@ from rich.text import Text
 
 from deberta_ref.conformance.cases.corpus import corpus
 from deberta_ref.conformance.cases.noise import Size
+from deberta_ref.conformance.mistakes.mistake import CHAPTERS
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.reports import as_json, html, junit, lines, pictures, terminal, words
 from deberta_ref.conformance.verdict import LIMIT, Match, Report, Verdict
@@ -99,11 +102,11 @@ def numbers(text):
         (math.nan, "inf"),
     ],
 )  # fmt: skip
-def test_a_score_is_a_few_letters(score, word):
+def test_a_score_is_printed_in_a_few_letters(score, word):
     assert words.readable(score) == word
 
 
-def test_what_a_terminal_would_obey_is_shown_instead():
+def test_control_characters_are_escaped():
     assert words.printable("a\x1b[2Jb\r\tc\u202ed\ud800é\n") == "a\\x1b[2Jb  c\\u202ed\\ud800é\n"
 
 
@@ -121,7 +124,7 @@ def test_where_all_that_was_judged_passes_there_is_no_verdict():
     missing = "15 of the 16 cases that a verdict needs were not judged: a, b, c …."
     part = Report("port.py:load", (PASSED,), reasons=(missing,), undecided=True)
     assert " ".join(shown(part).split()).endswith(
-        "port.py:load passes the case that was judged, worst score 0.7. A verdict on the port takes the whole suite "
+        "port.py:load passes the case that was judged, worst score 0.7. A verdict on the port needs the whole suite "
         f"model: {missing}"
     )
     two = Report("p", (PASSED, PASSED, SKIPPED), reasons=(missing,), undecided=True)
@@ -152,7 +155,7 @@ def test_passes_are_a_count_and_every_other_case_a_line():
         assert words.readable(verdict.score) in line
     assert "NaN in result." in text
     assert "The port stopped with exit code 3." in text
-    assert "Layer 0, fed golden inputs, scores 120: the mistake is inside it." in text
+    assert "Layer 0, fed the reference's values, scores 120: the mistake is inside it." in text
 
 
 def test_a_failing_case_names_the_first_tap_over_the_limit_and_the_last_within():
@@ -179,11 +182,45 @@ def test_the_last_tap_leaves_out_what_it_shares_with_the_first(first, last, shor
 
 def test_the_diagnosis_names_the_mistake_its_clause_and_where_it_was_seen():
     text = shown(WRONG)
-    assert "The likely mistake\n  1. p2c-index-flipped  to 0.7 noise multiples\n" in text
-    assert "ATT-P2C in spec/04-attention.md; seen in nntrainer#3982, FlashDeBERTa 0.0.1" in text
+    assert "The likely mistake\n  1. p2c-index-flipped\n" in text
+    assert "     It reproduces your output to within float32 rounding (score 0.7).\n" in text
+    assert "On attention: ATT-P2C in spec/04-attention.md; seen in nntrainer#3982, FlashDeBERTa 0.0.1.\n" in text
     far = Report("p", (FAILED,), (Match("tanh-gelu", "NUM-GELU", 900.0, "s", "spec/06-numerics.md"),), (), ("r",))
-    assert "none of them explains every number" in shown(far)
-    assert "NUM-GELU in spec/06-numerics.md\n" in shown(far)
+    assert "none of them reproduces your output" in shown(far)
+    assert "It does not reproduce your output (score 900).\n" in shown(far)
+    assert "On numerics: NUM-GELU in spec/06-numerics.md.\n" in shown(far)
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        (FLIPPED, "reproduces your output to within float32 rounding (score 0.7)"),
+        (replace(FLIPPED, score=0.0), "reproduces your output exactly"),
+        (replace(FLIPPED, score=85.0), "does not reproduce your output (score 85)"),
+        (replace(FLIPPED, score=1.3, by_size=True), "predicts the size of your errors to within a factor of 1.3"),
+    ],
+)
+def test_every_report_says_in_the_same_words_how_well_a_mistake_explains_the_port(match, said):
+    report = Report("p", (FAILED,), (match,), reasons=("r",))
+    for text in (shown(report), junit.document(report).decode(), html.page(report, {})):
+        assert said in text
+
+
+def test_every_chapter_that_a_mistake_can_be_of_has_a_topic_and_a_file():
+    assert {*CHAPTERS.values()} == {*words.TOPICS}
+    spec = Path(__file__).parents[1] / "spec"
+    assert all((spec / name).is_file() for name in words.TOPICS)
+    two = replace(FLIPPED, clause="ATT-P2C + GELU-ERF", chapter="04-attention.md and spec/06-numerics.md", seen=())
+    assert words.origin(two) == (
+        "On attention and numerics: ATT-P2C + GELU-ERF in spec/04-attention.md and spec/06-numerics.md"
+    )
+
+
+def test_a_score_is_explained_where_it_is_first_mentioned():
+    unit = "times the float32 rounding error of a right implementation"
+    assert f"is an error of 4 {unit}." in " ".join(shown(WRONG).split("\n")[1:3])
+    assert unit in junit.document(WRONG).decode()
+    assert unit in html.page(WRONG, {})
 
 
 @pytest.mark.parametrize(("number", "line"), [(3, "ops/2"), (31, "31 cases")])
@@ -211,7 +248,7 @@ def test_many_cases_without_an_answer_share_a_line_and_are_named():
     broken = tuple(Verdict(f"model/{n}", "model", "error", notes=(f"It must answer model/{n}.",)) for n in range(17))
     text = shown(Report("p", (PASSED, *broken), reasons=("r",)))
     assert "ERROR    17 cases" in text
-    assert "0, 1, 2, 3, 4, 5 and 11 more, which --json and --html name" in text
+    assert "0, 1, 2, 3, 4, 5 and 11 more, which --json and --html list" in text
     missing = tuple(Verdict(f"a/{n}", "a", "error", notes=(f"DIR must hold a/{n}.safetensors.",)) for n in range(5))
     assert "DIR must hold the file of each of them." in shown(Report("p", missing, reasons=("r",)))
 
@@ -220,7 +257,7 @@ def test_three_commands_are_shown_and_the_rest_is_named():
     failing = tuple(Verdict(f"ops/{n}", "ops", "fail", 9.0, reproduce=f"check --case ops/{n}") for n in range(5))
     text = shown(Report("p", failing, reasons=("r",)))
     assert text.count("check --case") == 3
-    assert "2 more, one for each failing case, are in the files of --json and --html." in text
+    assert "2 more, one for each failing case, are in the files that --json and --html write." in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
@@ -342,7 +379,10 @@ def test_junit_has_a_test_for_every_case_and_one_for_the_verdict():
         "small": ["skipped"], "conforms": ["failure"],
     }  # fmt: skip
     (failure,) = root.findall(".//testcase[@name='demo']/failure")
-    assert failure.attrib["message"] == "score 3.1e5, limit 4: layers.0.output is the first over the limit"
+    assert failure.attrib["message"] == (
+        "score 3.1e5 (times the float32 rounding error of a right implementation), limit 4: "
+        "layers.0.output is the first tap over the limit"
+    )
     assert "  3.1e5  layers.0.output  <-" in failure.text
     assert failure.text.endswith("$ deberta-ref check port.py:load --case model/demo")
 
@@ -398,7 +438,7 @@ def test_a_picture_without_room_keeps_the_worst_slices_and_the_worst_of_every_bl
     assert small["judged"] == 3600
 
 
-def test_numbers_that_are_none_are_counted_and_drawn():
+def test_numbers_that_are_not_finite_are_counted_and_drawn():
     error = np.array([[0.0, np.nan], [np.inf, 1.0]])
     picture = pictures.picture(np.zeros((2, 2)), error, ("token", "feature"), Size(0.5, 0.5), 100)
     assert (picture["notNumbers"], picture["differ"], picture["worst"], picture["maxScore"]) == (2, 3, [None], None)
@@ -437,7 +477,7 @@ def test_every_value_of_every_case_can_be_drawn():
 # The page
 
 
-def test_the_page_needs_nothing_else(flipped):
+def test_the_page_is_self_contained(flipped):
     page = html.page(flipped, CASES)
     assert "{{" not in page
     for outside in ("http://", "https://", "@import", "src=", "url("):
@@ -445,7 +485,7 @@ def test_the_page_needs_nothing_else(flipped):
     assert "default-src 'none'" in page
 
 
-def test_nothing_in_a_report_becomes_part_of_the_page():
+def test_text_in_a_report_cannot_become_html():
     attack = "</script><script>alert(1)</script><!--{{script}}\ud800&amp;"
     verdict = Verdict(attack, attack, "error", notes=(attack,), reproduce=attack)
     match = Match(attack, attack, 1.0, attack, attack)

@@ -29,9 +29,9 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of the page: diff changes the port, console has commands and what they print, sh commands alone."""
 
 # What differs from machine to machine: seconds, and by how much rounding a right number is off.
-SECONDS = re.compile(r"\bin [\d.]+ s;")
+SECONDS = re.compile(r"(?<=\bin )[\d.]+(?= s$)", re.MULTILINE)
 WORST = re.compile(r"(?<=worst score )(\d+(?:\.\d+)?)(?: \(\S+\))?")
-NOISE = re.compile(r"(?<=  to )([\d.]+)(?= noise multiples)")
+NOISE = re.compile(r"(?<=float32 rounding \(score )([\d.]+)(?=\))")
 
 STAND_IN = """
     import deberta_ref
@@ -120,7 +120,7 @@ def words(text):
     for pattern in (WORST, NOISE):
         assert all(float(score) < LIMIT for score in pattern.findall(text)), text
         text = pattern.sub("near-1", text)
-    return SECONDS.sub("in few s;", text).split()
+    return SECONDS.sub("few", text).split()
 
 
 def agree(one, other):

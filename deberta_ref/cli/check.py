@@ -142,7 +142,7 @@ def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
 def export_questions(cases: Sequence[Case], options: argparse.Namespace) -> int:
     """Write what is needed to compute the outputs elsewhere."""
     refuse_beside("--export", "takes only --suite, --case and --full", [*JUDGING, "json"], options)
-    from deberta_ref.conformance.ports.exported import export  # noqa: PLC0415 - needed here only
+    from deberta_ref.conformance.ports.questions import export  # noqa: PLC0415 - needed here only
 
     export(cases, options.export)
     print(f"{len(cases)} cases are in {options.export}; its README.md says how to answer them.")

@@ -1,4 +1,4 @@
-"""The golden cases: what is asked, and what every right implementation gives for it. Data in golden/cases."""
+"""The golden cases: what is asked, and what every right implementation gives for it. The data is in golden/cases."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from deberta_ref.taps import tap_axes
 from deberta_ref.tokenizer import Tokenizer
 from deberta_ref.tracing import record, record_layer
 
-PLACES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
-"""Where the cases are: inside an installed package, and beside it in the repository."""
+CASE_DIRECTORIES = (Path(__file__).parents[2] / "golden", Path(__file__).parents[3] / "golden" / "cases")
+"""Where the cases are: inside the package if it is installed, beside it in the repository."""
 
 SUITES = {
-    "model": "whole small models, with every tap",
+    "model": "small models, with intermediate values",
     "long": "more tokens than max_sequence_length",
-    "presets": "the published sizes: the last hidden state, and a summary of each layer",
-    "layer": "one encoder layer, fed golden inputs",
-    "ops": "single operations, fed golden inputs",
+    "presets": "the published sizes: the last hidden state and a summary of each layer",
+    "layer": "one encoder layer, fed the reference's values",
+    "ops": "single operations",
     "tokenizer": "text to ids",
 }
 """The suites, in the order in which a port is judged by them."""
@@ -42,10 +42,10 @@ WHOLE = ("model", "long", "presets")
 """The suites that ask for a whole model."""
 
 ROW = "relative_row"
-"""The tap of integers."""
+"""The one tap that holds integers."""
 
 LARGE = 150_000_000
-"""Parameters from which on a case takes a gigabyte and more, and is judged only when asked for."""
+"""A case with so many parameters or more takes over a gigabyte, and is judged only when asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Case:
 
     @property
     def config(self) -> Config:
-        """The sizes of the model; KeyError in a suite that has none."""
+        """The sizes of the model; KeyError in a suite without models."""
         return Config(**self.manifest["config"])
 
     @property
@@ -82,7 +82,7 @@ class Case:
 
     @cached_property
     def params(self) -> Params:
-        """The parameters, float32: by the recipe, of the checkpoint beside the manifest, or of the demo."""
+        """The parameters, float32: from the recipe, from the checkpoint beside the manifest, or from the demo."""
         source = self.manifest["parameters"]
         if "recipe" in source:
             return from_recipe(self.config, source["recipe"]["seed"])
@@ -106,7 +106,7 @@ class Case:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The values that an answer must hold; the others are of use, and may be left out."""
+        """The values that an answer must hold; the others are useful, but may be left out."""
         if self.suite == "layer":
             return (f"layers.{self.manifest['layer']}.output",)
         return {"ops": ("result",), "tokenizer": ("token_ids", "padding_mask")}.get(self.suite, ("output",))
@@ -122,18 +122,37 @@ class Case:
     def varied(self, variation: ModuleType) -> Case:
         """The case with what a permitted variation of the model gives for it."""
         found = self.evaluate(variation, "float64")
+        return self.with_values(expected={name: found[name] for name in self.expected})
+
+    def with_values(
+        self,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        expected: Mapping[str, Any] | None = None,
+        params: Params | None = None,
+    ) -> Case:
+        """The case with other inputs, expected values or parameters; those that are left out stay as they are.
+
+        Without any it is a copy that shares what is loaded, and that loads the rest for itself.
+        """
+        given = {"inputs": inputs, "expected": expected, "params": params}
+        loaded = {name: self.__dict__[name] for name in given if name in self.__dict__}
         other = Case(self.directory, self.manifest)
-        vars(other)["expected"] = {name: found[name] for name in self.expected}  # instead of reading the file
-        return other
+        other.__dict__.update(loaded | {name: values for name, values in given.items() if values is not None})
+        return other  # cached_property looks into __dict__ before it reads a file
+
+    def release(self) -> None:
+        """Let the parameters go, which are gigabytes at the published sizes: the next use makes them anew."""
+        self.__dict__.pop("params", None)
 
     @property
     def floors(self) -> dict[str, Size]:
-        """The noise floor of every expected value; nothing for integers, which have none."""
+        """The noise floor of every expected value; 0 for integers, which are exact."""
         floors = self.manifest.get("floors", {})
         return {name: Size(**floors[name]) if name in floors else Size(0.0, 0.0) for name in self.expected}
 
     def evaluate(self, model: ModuleType, dtype: Any) -> dict[str, Any]:
-        """What ``model`` gives, ``deberta_ref.model`` or a variant of it: every value that the case could hold."""
+        """Every value that the case can hold, as computed by ``deberta_ref.model`` or a variant of it."""
         match self.suite:
             case "ops":
                 return {"result": operation(model, self.manifest["operation"], self.inputs, dtype)}
@@ -146,7 +165,7 @@ class Case:
         return found if ROW in found else {**found, ROW: self._row(model)}
 
     def view(self, taps: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a model's taps what the case compares: they themselves, or summaries where it holds summaries."""
+        """What the case compares of a model's taps: the taps themselves, or their summaries at the published sizes."""
         return summarised(taps) if self.suite == "presets" else dict(taps)
 
     def _row(self, module: ModuleType) -> Any:
@@ -162,7 +181,7 @@ class Case:
         return {name: noise.error(value, self.expected[name], where) for name, value in held.items()}
 
     def scores(self, found: Mapping[str, Any]) -> dict[str, float]:
-        """The score of every value in ``found`` that the case holds, in noise multiples (NOISE-SCORE)."""
+        """The score of every value in ``found`` that the case holds (NOISE-SCORE)."""
         return noise.scores(self.errors(found), self.floors)
 
 
@@ -173,8 +192,8 @@ def tokenized(tokenizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def corpus(root: Path | None = None) -> list[Case]:
-    """Every golden case, in the order of the suites and of their ids; FileNotFoundError where there is none."""
-    place = root or next((place for place in PLACES if place.is_dir()), PLACES[0])
+    """Every golden case, in the order of the suites and then of the ids; FileNotFoundError if there is none."""
+    place = root or next((place for place in CASE_DIRECTORIES if place.is_dir()), CASE_DIRECTORIES[0])
     cases = [Case(path.parent, json.loads(path.read_text("utf-8"))) for path in place.glob("*/*/manifest.json")]
     if not cases:
         raise FileNotFoundError(f"There must be golden cases in {place}; there are none. Install the package again.")

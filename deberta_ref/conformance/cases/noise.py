@@ -1,7 +1,8 @@
-"""How far two right evaluations in float32 may lie apart: chapter 11 of spec/.
+"""How far apart two right evaluations in float32 may be: chapter 11 of spec/.
 
-The floor of a tap is the error of an ensemble of legal float32 evaluations of the reference against float64. A port's
-score is its error divided by the floor: near 1 for a right port, however sharp the attention, and large for a mistake.
+The noise floor of a tap is its float32 rounding error, measured: the error of an ensemble of legal float32 evaluations
+of the reference against float64. A port's score is its error divided by the floor. It is about 1 for a right port,
+however sharp the attention is, and large for a mistake.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ MEMBERS = 8
 
 @dataclass(frozen=True)
 class Size:
-    """How large an error is over the valid positions of a tap: its root mean square, and its maximum."""
+    """How large an error is over the valid positions of a tap: root mean square and maximum."""
 
     rms: float
     max: float
 
 
 def floors(params: Params, inputs: Any, *, seed: int = 0, allow_long: bool = False) -> dict[str, Size]:
-    """The floor of every tap of a model: what ``ensemble`` says of it. float64 is the truth."""
+    """The floor of every tap of a model, measured against float64."""
     truth = trace(params, inputs, "float64", allow_long=allow_long)
     return ensemble(
         lambda module: record(module, params, inputs, "float32", allow_long=allow_long),
@@ -53,8 +54,8 @@ def ensemble(
 ) -> dict[str, Size]:
     """The floor of every value: the root mean square of its error over all members, and the largest.
 
-    ``evaluate`` gives the values in float32 of the variant that it is handed, ``errors_of`` their errors. The ensemble
-    follows from ``seed``.
+    ``evaluate`` takes a variant of the model and returns its values in float32; ``errors_of`` returns their errors. The
+    same ``seed`` gives the same ensemble.
     """
     found = [errors_of(evaluate(evaluation(np.random.default_rng([seed, member])))) for member in range(MEMBERS)]
     return {  # NOISE-FLOOR
@@ -73,14 +74,14 @@ def errors(found: Mapping[str, Any], truth: Mapping[str, Any], params: Params, i
 
 
 def error(found: Any, truth: Any, where: Any = ...) -> Size:
-    """The size of what ``found`` differs by from ``truth`` there; integers are equal, or infinitely wrong."""
+    """The size of the difference between ``found`` and ``truth``; of integers that differ it is infinite."""
     if np.asarray(truth).dtype.kind in "biu":
         return Size(0.0, 0.0) if np.array_equal(found[where], truth[where]) else Size(math.inf, math.inf)
     return size_of((np.asarray(found, np.float64) - truth)[where])
 
 
 def valid(axes: str, mask: Any) -> Any:
-    """An index of what a tap has at valid positions, or at pairs of them: padded ones are never judged (PAD-OUTPUT)."""
+    """An index of a tap's valid positions, or pairs of them: padded ones are never judged (PAD-OUTPUT)."""
     if axes in {"BTD", "BTF"}:
         return mask
     if axes == "BHTd":
@@ -102,7 +103,7 @@ def size_of(error: Any) -> Size:
 
 
 def scores(found: Mapping[str, Size], floor: Mapping[str, Size]) -> dict[str, float]:
-    """The score of every tap: the greater of its two errors, in multiples of their floors."""
+    """The score of every tap: the greater of its two errors, each divided by its floor."""
     # NOISE-SCORE
     return {
         name: max(_multiple(size.rms, floor[name].rms), _multiple(size.max, floor[name].max))

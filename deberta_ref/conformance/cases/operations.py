@@ -1,4 +1,4 @@
-"""Single operations, fed golden inputs: what the suite ``ops`` asks. Chapters 3, 4 and 6 of spec/."""
+"""Single operations: what the suite ``ops`` asks. Chapters 3, 4 and 6 of spec/."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _gelu(model: ModuleType, a: Arrays) -> Any:
 
 
 def _softmax(model: ModuleType, a: Arrays) -> Any:
-    """``x`` (n, T) and ``mask`` (n, T), 1 for a key that exists -> (n, T); what stands where it is 0 is not judged."""
+    """``x`` (n, T) and ``mask`` (n, T), 1 for a valid key -> (n, T); where the mask is 0 nothing is judged."""
     result = np.zeros_like(a["x"])
     for x, mask, probs in zip(a["x"], a["mask"].astype(bool), result, strict=True):
         probs[mask] = model.softmax(x[mask])
@@ -67,11 +67,11 @@ OPERATIONS: Mapping[str, Callable[[ModuleType, Arrays], Any]] = MappingProxyType
         "row": _row,
     }
 )
-"""What an operation's inputs are, with their shapes, and what it gives."""
+"""The operations by name; each says what its inputs and its result are."""
 
 
 def operation(model: ModuleType, name: str, inputs: Arrays, dtype: Any) -> Any:
-    """What the operation of that name gives in ``model``, for inputs whose floating-point numbers are cast first."""
+    """The result of an operation of ``model``, with floating-point inputs cast to ``dtype`` first."""
     cast = {key: x.astype(dtype) if x.dtype.kind == "f" else x for key, x in inputs.items()}
     with np.errstate(all="ignore"):
         return OPERATIONS[name](model, cast)

@@ -1,7 +1,7 @@
-"""A layer's output in a few numbers a token: what cases of published sizes hold of it. Chapter 9 of spec/.
+"""A layer's output in a few numbers per token, as cases of the published sizes hold it. Chapter 9 of spec/.
 
-Every feature counts, with the sign + or −, in each of four sums: a mistake in one feature moves all four, and noise
-moves them as it moves the features.
+Every feature is added to each of four sums, with the sign + or −. A mistake in one feature changes all four sums, and
+rounding changes them about as much as the features.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from deberta_ref.recipe import IDS, mixed
 
 SUMS = 4
-"""Sums a token."""
+"""Sums per token."""
 
 SUMMARY = ".summary"
-"""What the name of a summary adds to its tap's."""
+"""The name of a summary is that of its tap with this at the end."""
 
 
 def summarised(taps: Mapping[str, Any]) -> dict[str, Any]:

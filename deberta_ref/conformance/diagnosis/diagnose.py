@@ -1,8 +1,8 @@
-"""The mistake that a failing port has made, as far as its answers tell: every known one is made, and compared.
+"""Which known mistakes explain a failing port: each is made in the reference, and the results are compared.
 
-A mistake is named when what the reference gives with it differs from every answer of the port, right and wrong ones, by
-no more than noise. Where none is, a lower precision is looked for, then two mistakes at once, then what comes nearest.
-Before all of them it is asked whether the values are right, and merely rounded when they were returned.
+A mistake is named if the reference with that mistake reproduces every answer of the port, right and wrong ones, to
+within float32 rounding. If none does, these are tried in turn: a lower precision, two mistakes at once, the mistakes
+that come nearest. First of all comes the question whether right values were merely rounded when they were returned.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.explanation import Clock, Explanation, explained, in_order
+from deberta_ref.conformance.diagnosis.evidence import Clock, Evidence, Explanation, explained, in_order
 from deberta_ref.conformance.diagnosis.pairs import pairs
-from deberta_ref.conformance.diagnosis.precision import recognised
-from deberta_ref.conformance.diagnosis.rounded import returned_rounded
+from deberta_ref.conformance.diagnosis.precision import recognised, returned_rounded
 from deberta_ref.conformance.diagnosis.text import of_texts
 from deberta_ref.conformance.mistakes.mistake import Mistake, can, known, known_in_operations
 from deberta_ref.conformance.verdict import LIMIT, Match
@@ -24,19 +22,19 @@ from deberta_ref.conformance.verdict import LIMIT, Match
 MODELS = {"model", "long"}
 
 COMPARED = 3
-"""Cases that every mistake is compared on, so that it is known which come nearest."""
+"""Every mistake is compared on so many cases at least, so that it is known which come nearest."""
 
 NEAREST = 3
-"""Mistakes that are named at most where none explains everything."""
+"""The most mistakes that are named if none explains everything."""
 
 
 def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: float = 20) -> list[Match]:
-    """The mistakes that a port may have made, best first, from what it answered: right answers too, a pair each.
+    """The mistakes that a port may have made, best first; none for a port that is right.
 
-    An answer maps names of values to arrays, float64 or integers; an empty one stands for a case in which the port
-    raised something. A match whose score is within the limit explains everything; those over it explain a part, and
-    come nearest. Nothing is said of a port that is right. No comparison is begun after ``seconds``, and what was not
-    compared is not said to fit; a machine's sleep and other programs do not count.
+    ``answers`` are pairs of a case and the port's answer to it, right answers too. An answer maps names to arrays of
+    float64 or integers; it is empty if the port raised an error. A match with a score within the limit explains every
+    answer; other matches explain a part, and come nearest. No comparison begins after ``seconds``, in which time that
+    the machine sleeps or spends on other programs does not count; a mistake that was not compared is not named.
     """
     start = time.perf_counter(), time.process_time()
     out_of_time = lambda: min(time.perf_counter() - start[0], time.process_time() - start[1]) > seconds
@@ -59,8 +57,8 @@ def diagnose(answers: Iterable[tuple[Case, Mapping[str, Any]]], *, seconds: floa
 def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time: Clock) -> list[Match]:
     """The matches for answers to cases of whole models, or to cases of single layers.
 
-    ``silent`` are cases in which the port raised something: of mistakes that explain the answers, one that would do so
-    too comes first.
+    ``silent`` are the cases in which the port raised an error: among mistakes that explain the answers, those that
+    would raise one too come first.
     """
     if not any(e.fails for e in evidence):
         return []
@@ -69,7 +67,7 @@ def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time:
     order = in_order(evidence)
     taps = any(set(e.found) - set(e.case.required) for e in evidence)
     singles = of_singles(known({"output", "taps"} if taps else {"output"}), order, out_of_time)
-    if taps and not matched(singles):  # a tap may be named wrongly, or be wrong besides
+    if taps and not matched(singles):  # a tap may be mislabelled, or wrong for another reason
         order = in_order(e for e in (e.required() for e in evidence) if e.found)
         if not any(e.fails for e in order):
             return nearest(singles)
@@ -83,7 +81,7 @@ def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time:
 
 
 def of_singles(mistakes: Iterable[Mistake], order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
-    """How far each of these mistakes explains the answers; nothing where all are right."""
+    """How far each of these mistakes explains the answers; empty if all answers are right."""
     if not any(e.fails for e in order):
         return []
     return [explained(mistake, order, out_of_time, COMPARED) for mistake in mistakes]

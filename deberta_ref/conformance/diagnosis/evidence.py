@@ -1,9 +1,10 @@
-"""An answer of a port as evidence: how well a mistake explains it, in noise multiples."""
+"""A port's answers as evidence: how well a mistake explains one answer, and how far it explains all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,21 +23,31 @@ RIGHT = Mistake()
 """No mistake: the reference itself."""
 
 NOISY = 3000.0
-"""Noise multiples from which on no mistake's own noise explains the rest: of the noisiest, products of 11 bits, it is
-up to 800 times the reference's."""
+"""A score that no mistake's own rounding error explains: with products of 11 bits, which round most, that error is at
+most 800 times the reference's."""
 
-MEMBERS = 8
-"""Float32 evaluations of a mistake that its own noise is taken from."""
+OWN_EVALUATIONS = 8
+"""Float32 evaluations of a mistake from which its own rounding error is measured."""
+
+CHEAP = 12_000.0
+"""Cases up to this cost are compared first; they take two milliseconds."""
+
+EXPENSIVE = 1e6
+"""Cases over this cost take seconds, and are compared last."""
+
+NARROW = 8
+"""Features below which a case says little: the normalisation of two features is ±1 whatever comes in."""
+
+Clock = Callable[[], bool]
+"""Tells whether the time is up."""
 
 
 class Evidence:
-    """What a port answered to one case, with what can be said of it."""
+    """A port's answer to one case, and its score against any mistake."""
 
     def __init__(self, case: Case, found: Mapping[str, Any]) -> None:
-        """``found`` maps names to float64 arrays, or integers; those that the case does not hold count nothing."""
-        self.case = Case(case.directory, case.manifest)  # its own, so that gigabytes live no longer than it
-        held = ("params", "inputs", "expected")
-        vars(self.case).update({name: value for name, value in vars(case).items() if name in held})
+        """``found`` maps names to arrays of float64 or integers; those that the case does not hold are ignored."""
+        self.case = case.with_values()  # a copy, so that the parameters that it loads go when the evidence goes
         self.found = {name: np.asarray(value) for name, value in found.items() if name in case.expected}
         self.finite = all(np.isfinite(value).all() for value in self.found.values())
         self.permitted = [of_mutant(variations[name]) for name in case.manifest.get("permits", ())]
@@ -44,12 +55,12 @@ class Evidence:
 
     @cached_property
     def fails(self) -> bool:
-        """Whether a mistake must have been made."""
+        """Whether the answer is wrong."""
         return self.score(RIGHT) > LIMIT
 
     @cached_property
     def cost(self) -> float:
-        """About how much there is to compute, in numbers: features of positions, and pairs."""
+        """Roughly how many numbers the case takes to compute: features of positions, and pairs of positions."""
         if "config" not in self.case.manifest:
             return 0.0
         config, (B, T) = self.case.config, self.case.inputs["padding_mask"].shape
@@ -57,20 +68,20 @@ class Evidence:
         return float(depth * B * T * (T + config.hidden_dim + config.intermediate_dim))
 
     def required(self) -> Evidence:
-        """The same with nothing but what an answer must hold."""
+        """The same, with only the values that an answer must hold."""
         return Evidence(self.case, {name: self.found[name] for name in self.case.required if name in self.found})
 
     def difference(self, values: Mapping[str, Any]) -> Array:
-        """What an answer's required value, a tap of tokens, differs by from the right one where it is judged: flat."""
+        """The error of the required value, a tap of tokens, at the valid positions: flat."""
         (name,) = self.case.required
         valid = self.case.inputs["padding_mask"].astype(bool)
         difference: Array = (values[name] - self.case.expected[name])[valid].ravel()
         return difference
 
     def score(self, mistake: Mistake) -> float:
-        """The worst score of a value against what a port with this mistake gives; infinite where it gives nothing.
+        """The worst score of the answer's values against those of a port with this mistake.
 
-        Where the specification permits a variation, against the nearer of the two.
+        Infinite if such a port gives no answer. If the specification permits a variation, the better of the two counts.
         """
         if mistake.id not in self.scores:
             score = self._score(mistake)
@@ -93,25 +104,25 @@ class Evidence:
             return math.inf
 
     def _hopeless(self, score: float, exact: Mapping[str, Any]) -> bool:
-        """Whether a mistake is too far away for its own noise to matter, or nothing of it is seen in this case."""
+        """Whether the mistake is too far away for its own rounding error to matter, or changes nothing in this case."""
         return score > NOISY or self._multiples(self.case.expected, exact) < 1
 
     def _beyond_its_own_noise(self, mistake: Mistake, params: Params | None, exact: Mapping[str, Any]) -> float:
-        """The score in multiples of the mistake's own noise, where that is more than the reference's.
+        """The score relative to the mistake's own rounding error, where that is larger than the reference's.
 
-        A mistake can make a model more sensitive, round coarsely, or overflow in float32: then its own evaluations in
-        float32 differ from its float64 one by more than the floor says. Where such an evaluation is not a number, the
-        port's value must be none either, and the other way round.
+        A mistake can make a model more sensitive, round coarsely, or overflow in float32. Then its float32 evaluations
+        differ from its float64 evaluation by more than the noise floor. Where such an evaluation is not finite, the
+        port's value must not be finite either, and the other way round.
         """
         floors = {name: self._floors[name] for name in self.found}
-        for n in range(MEMBERS):
+        for n in range(OWN_EVALUATIONS):
             member = predicted(mistake.model, self.case, moved(params, n), "float32", self.found)
             if n == 0:
                 nowhere = {name: ~(np.isfinite(member[name]) | np.isfinite(self.found[name])) for name in member}
                 exact = _without(nowhere, exact)
                 found = self._errors(_without(nowhere, self.found), exact)
             own = self._errors(_without(nowhere, member), exact)
-            if any(math.isinf(size.max) for size in (*found.values(), *own.values())):  # a number where there is none
+            if any(math.isinf(size.max) for size in (*found.values(), *own.values())):  # only one of the two is finite
                 return math.inf
             floors = {name: Size(max(f.rms, own[name].rms), max(f.max, own[name].max)) for name, f in floors.items()}
         return max(noise.scores(found, floors).values())
@@ -124,20 +135,17 @@ class Evidence:
         return max(noise.scores(self._errors(found, exact), self._floors).values())
 
     def _errors(self, found: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, Size]:
-        other = Case(self.case.directory, self.case.manifest)
-        vars(other).update(vars(self.case))
-        vars(other)["expected"] = exact
         with np.errstate(all="ignore"):
-            return other.errors(found)
+            return self.case.with_values(expected=exact).errors(found)
 
 
 def _without(places: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with zeros at these places."""
+    """The values, with 0 at these places."""
     return {name: np.where(where, 0, values[name]) for name, where in places.items()}
 
 
 def moved(params: Params | None, member: int) -> Params | None:
-    """The parameters moved at random by up to half an ulp of float32; member 0 has them as they are."""
+    """The parameters, each changed at random by up to half an ulp of float32; member 0 keeps them as they are."""
     if params is None or not member:
         return params
     random = np.random.default_rng(member)
@@ -147,4 +155,50 @@ def moved(params: Params | None, member: int) -> Params | None:
             name: (array * (1 + random.uniform(-(2.0**-24), 2.0**-24, array.shape))).astype(np.float32)
             for name, array in params.arrays().items()
         },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The result of comparing a mistake with the answers, in order."""
+
+    mistake: Mistake
+    score: float  # the worst of the answers compared
+    left: Evidence | None  # the first answer that it does not explain
+    fits: bool  # whether it explains every answer, one at least a wrong one; expensive cases may have been left out
+    partly: bool  # whether it explains at least half of every error compared, and contradicts no right answer
+
+
+def in_order(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """The answers in the order that rules out most mistakes soonest.
+
+    Cheap cases come first, wrong answers before right ones, and models of a few features after others.
+    """
+
+    def key(e: Evidence) -> tuple[bool, bool, bool, bool, float]:
+        narrow = "config" in e.case.manifest and e.case.config.hidden_dim < NARROW
+        return e.cost > EXPENSIVE, e.cost > CHEAP, not e.fails, narrow, e.cost
+
+    return sorted(evidence, key=key)
+
+
+def explained(mistake: Mistake, order: Sequence[Evidence], out_of_time: Clock, at_least: int = 1) -> Explanation:
+    """How far a mistake explains the answers.
+
+    Stops at the first answer that it does not explain, after at least ``at_least``, or when the time is up.
+    """
+    worst, left, some, against, cut_short = 0.0, None, False, False, False
+    for n, e in enumerate(order):
+        if (left and n >= at_least) or out_of_time():
+            cut_short = e.cost <= EXPENSIVE  # later ones are all expensive
+            break
+        score = e.score(mistake)
+        worst = max(worst, score)
+        if score > LIMIT:
+            left = left or e
+            against = against or not (e.fails and score < e.score(RIGHT) / 2)
+        elif e.fails:
+            some = True
+    return Explanation(
+        mistake, worst, left, fits=some and not (left or cut_short), partly=left is not None and not against
     )

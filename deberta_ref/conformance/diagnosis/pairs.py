@@ -1,7 +1,7 @@
-"""Two mistakes at once, where no single one explains a port: which pairs are tried, and in which order.
+"""Two mistakes at once, if no single one explains a port: which pairs are tried, and in which order.
 
-There are thousands of pairs. The error that two make together is about the sum of those that each makes, so their
-errors apart say which pairs come near what was found.
+There are thousands of pairs. The error of two mistakes together is about the sum of their separate errors, so the sums
+tell which pairs may explain what was found.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.explanation import CHEAP, Clock, Explanation, explained
+from deberta_ref.conformance.diagnosis.evidence import CHEAP, Clock, Evidence, Explanation, explained
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, predicted
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.precision import Array
 
 PROBES = 6
-"""Failing cases that the errors are added up for."""
+"""Failing cases on which the errors are added up."""
 
 RIGHT_ONES = 3
-"""Passing cases that neither of the two may change."""
+"""Passing cases that neither mistake may change."""
 
 TRIED = 600
-"""Pairs that are tried at most, some seconds; of a hundred pairs that were made, 97 came up among the first 100."""
+"""The most pairs that are tried, which takes seconds. Measured: of a hundred pairs 97 came up among the first 100."""
 
 
 def pairs(order: Sequence[Evidence], singles: Sequence[Explanation], out_of_time: Clock) -> list[Explanation]:
-    """The pairs that explain all answers: the first that is found, and nothing where none is.
+    """The first pair that explains all answers, if there is one.
 
-    ``singles`` says of every mistake how far it explains them alone.
+    ``singles`` tells how far each mistake alone explains them.
     """
     right = [e for e in order if not e.fails and e.cost <= CHEAP][:RIGHT_ONES]
     possible = [s for s in singles if all(e.score(s.mistake) <= LIMIT for e in right)]
@@ -47,9 +46,9 @@ def pairs(order: Sequence[Evidence], singles: Sequence[Explanation], out_of_time
 
 
 def _likeliest(probes: Sequence[Evidence], singles: Sequence[Explanation]) -> Iterator[tuple[Explanation, Explanation]]:
-    """Pairs, by how little of the port's errors the sum of their two leaves over: at most ``TRIED``.
+    """At most ``TRIED`` pairs, those first whose summed errors leave least of the port's errors unexplained.
 
-    Over the probes the logarithms of what is left are added, so that one that is explained to its noise counts much.
+    What is left is added over the probes as logarithms, so that a probe explained to within rounding counts much.
     """
     left_over = np.zeros((len(singles), len(singles)))
     for e in probes:
@@ -65,7 +64,7 @@ def _likeliest(probes: Sequence[Evidence], singles: Sequence[Explanation]) -> It
 
 
 def _effect(e: Evidence, mistake: Mistake) -> Array:
-    """What a mistake adds to a right answer: (numbers,); nothing where it cannot compute the case."""
+    """What a mistake adds to a right answer: (numbers,); zeros if it cannot compute the case."""
     try:
         difference = e.difference(predicted(mistake.model, e.case, mistake.params(e.case), "float64", e.case.required))
     except CANNOT:

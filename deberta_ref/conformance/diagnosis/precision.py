@@ -1,7 +1,11 @@
-"""Lower precisions, recognised by the size of their errors: no two of them round alike, so no value can be predicted.
+"""Lower precisions: what was computed in one, and what was computed in float32 and rounded when it was returned.
 
-A port that computes in one errs by about as much as the reference does with operations in that precision, in every
+Computing in a lower precision is recognised by the size of the errors: no two implementations round alike, so no value
+can be predicted. Such a port errs by about as much as the reference does with operations in that precision, in every
 case: in the mean and at the largest, so that no case and no number stands out, as they do with a mistake.
+
+Rounding a float32 result at the end is recognised number by number. Every number is the nearest one that the type has,
+or the other neighbour where float32 noise decides between the two.
 """
 
 from __future__ import annotations
@@ -19,12 +23,12 @@ from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.mistakes.loading import bfloat16
 from deberta_ref.conformance.mistakes.mistake import chapter, predicted
-from deberta_ref.conformance.verdict import Match
+from deberta_ref.conformance.verdict import LIMIT, Match
 from deberta_ref.fast import gelu
 
 FACTOR = 2.25
-"""How many times more or less a port may err than is predicted, in any case. Measured: where other operations are in
-that precision, or their results too, it is up to 2.1; a rougher precision is 8 times as far, mistakes 3.8 and more."""
+"""By what factor a port's error may differ from the predicted one, in any case. Measured: up to 2.1 if other operations
+or their results are in that precision too; 8 for the next rougher precision; 3.8 and more for mistakes."""
 
 Rounding = Callable[[Any], Any]
 
@@ -36,34 +40,34 @@ class Precision:
     id: str  # never changes
     clause: str  # of spec/, that it breaks
     sentence: str  # what it does, to a port's author
-    ways: tuple[Mapping[str, Any], ...]  # what stands for the model's functions, by name; they compute in float32
-    mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
+    ways: tuple[Mapping[str, Any], ...]  # each a set of functions that replace the model's, by name
+    mutants: tuple[str, ...] = ()  # mutants that are this precision too; they predict no value of a port
 
 
 def float16(x: Any) -> Any:
-    """The nearest numbers that float16 has; float32 still."""
+    """The nearest numbers of float16, as float32."""
     return x.astype(np.float16).astype(np.float32)
 
 
 def tf32(x: Any) -> Any:
-    """The nearest numbers with the 11 bits of TensorFloat-32."""
+    """The nearest numbers of TensorFloat-32, which has 11 bits, as float32."""
     return cut(13)((x.astype(np.float32).view(np.uint32) + np.uint32(0x1000)).view(np.float32))
 
 
 def cut(bits: int) -> Rounding:
-    """What is left of float32 without its last bits, as where a product's hardware drops them: rounded towards zero."""
+    """Rounding towards zero that clears the last ``bits`` of float32, as hardware does that drops them in a product."""
     mask = np.uint32(2**32 - 2**bits)
     return lambda x: (x.astype(np.float32).view(np.uint32) & mask).view(np.float32)
 
 
 def int8(x: Any) -> Any:
-    """The nearest of 255 numbers in even steps, up to the largest there is."""
+    """The nearest of 255 evenly spaced numbers, scaled to the largest in ``x``."""
     step = abs(x).max(initial=0) / 127 or 1
     return (np.rint(x / step) * step).astype(np.float32)
 
 
 def products(rounding: Rounding) -> dict[str, Any]:
-    """Matrix products of rounded operands, added up in float32."""
+    """Matrix products of rounded operands, summed in float32."""
 
     def matmul(a: Any, b: Any) -> Any:
         return np.matmul(rounding(a), rounding(b))
@@ -72,7 +76,7 @@ def products(rounding: Rounding) -> dict[str, Any]:
 
 
 def of_attention(matmul: Any) -> dict[str, Any]:
-    """The matrix products of attention by this function, those with relative embeddings too."""
+    """The matrix products of attention with this function, those with relative embeddings included."""
     return {
         "matmul": matmul,
         "relative_products": lambda x, relative, row: ops.gather_rows(matmul(x, relative.swapaxes(1, 2)), row),
@@ -85,7 +89,7 @@ def softmax(rounding: Rounding) -> dict[str, Any]:
 
 
 def exponentials(rounding: Rounding) -> dict[str, Any]:
-    """The softmax with its exponential alone rounded, and what that is taken of; added up in float32."""
+    """The softmax with only the exponential and its argument rounded; summed in float32."""
 
     def softmax(x: Any) -> Any:
         exp = rounding(np.exp(rounding(x - x.max(axis=-1, keepdims=True))))
@@ -95,7 +99,7 @@ def exponentials(rounding: Rounding) -> dict[str, Any]:
 
 
 def everything(rounding: Rounding) -> dict[str, Any]:
-    """Every operation's operands and result rounded, inside in float32."""
+    """Every operation computed in float32, with its operands and its result rounded."""
 
     def matmul(a: Any, b: Any) -> Any:
         return rounding(np.matmul(rounding(a), rounding(b)))
@@ -110,22 +114,22 @@ def everything(rounding: Rounding) -> dict[str, Any]:
 
 
 def autocast(rounding: Rounding) -> dict[str, Any]:
-    """Matrix products of rounded operands, their results rounded too; all else in float32, as under torch.autocast."""
+    """Matrix products with operands and results rounded; all else in float32, as under torch.autocast."""
     return {name: everything(rounding)[name] for name in ("matmul", "relative_products", "linear")}
 
 
 def attention(rounding: Rounding) -> dict[str, Any]:
-    """The matrix products of attention alone, of rounded operands."""
+    """Only the matrix products of attention, of rounded operands."""
     return of_attention(products(rounding)["matmul"])
 
 
 def all_of_attention(rounding: Rounding) -> dict[str, Any]:
-    """Attention alone, its softmax and the results of its products too, as in kernels of half precision."""
+    """Only attention: its products with their results, and its softmax, as in a half-precision kernel."""
     return {**of_attention(everything(rounding)["matmul"]), **softmax(rounding)}
 
 
 def linear(rounding: Rounding) -> dict[str, Any]:
-    """Those of linear maps alone."""
+    """Only linear maps, of rounded operands."""
     return {"linear": products(rounding)["linear"]}
 
 
@@ -133,86 +137,93 @@ PRECISIONS = (
     Precision(
         "precision-tf32-products",
         "NOISE-LEGAL",
-        "Matrix products round their operands to TensorFloat-32 or float16: told by the size of the errors.",
+        "Matrix products round their operands to TensorFloat-32 or float16. Recognised by the size of the errors.",
         (products(tf32), products(cut(13))),
         ("products-in-half",),
     ),
     Precision(
         "precision-bfloat16-products",
         "NOISE-LEGAL",
-        "Matrix products round their operands to bfloat16: told by the size of the errors.",
+        "Matrix products round their operands to bfloat16. Recognised by the size of the errors.",
         (products(bfloat16), products(cut(16))),
     ),
     Precision(
         "precision-bfloat16-autocast",
         "NUM-DTYPE",
-        "Matrix products and their results are of bfloat16, as under autocast: told by the size of the errors.",
+        "Matrix products and their results are of bfloat16, as under autocast. Recognised by the size of the errors.",
         (autocast(bfloat16),),
     ),
     Precision(
         "precision-float16-attention",
         "NOISE-LEGAL",
-        "Attention, and nothing else, is of float16 or TensorFloat-32: told by the size of the errors.",
+        "Attention, and nothing else, is of float16 or TensorFloat-32. Recognised by the size of the errors.",
         (attention(tf32), all_of_attention(float16)),
     ),
     Precision(
         "precision-bfloat16-attention",
         "NOISE-LEGAL",
-        "Attention, and nothing else, is of bfloat16: told by the size of the errors.",
+        "Attention, and nothing else, is of bfloat16. Recognised by the size of the errors.",
         (attention(bfloat16), all_of_attention(bfloat16)),
     ),
     Precision(
         "precision-int8-products",
         "NOISE-LEGAL",
-        "Linear maps round their operands to integers of 8 bits: told by the size of the errors.",
+        "Linear maps round their operands to integers of 8 bits. Recognised by the size of the errors.",
         (linear(int8),),
     ),
     Precision(
         "precision-half-softmax",
         "NUM-DTYPE",
-        "The softmax is of float16: told by the size of the errors.",
+        "The softmax is of float16. Recognised by the size of the errors.",
         (softmax(float16), exponentials(float16)),
         ("softmax-in-half",),
     ),
     Precision(
         "precision-bfloat16-softmax",
         "NUM-DTYPE",
-        "The softmax is of bfloat16: told by the size of the errors.",
+        "The softmax is of bfloat16. Recognised by the size of the errors.",
         (softmax(bfloat16),),
     ),
     Precision(
         "precision-float16",
         "NUM-DTYPE",
-        "Everything is computed in float16: told by the size of the errors.",
+        "Everything is computed in float16. Recognised by the size of the errors.",
         (everything(float16),),
     ),
     Precision(
         "precision-bfloat16",
         "NUM-DTYPE",
-        "Everything is computed in bfloat16: told by the size of the errors.",
+        "Everything is computed in bfloat16. Recognised by the size of the errors.",
         (everything(bfloat16),),
     ),
 )
 
 
 def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> list[Match]:
-    """The lower precisions that all answers may have been computed in, best first.
+    """The lower precisions in which all answers may have been computed, best first.
 
-    The score is how many times more or less the port errs than is predicted, in the case where that is worst: 1 where
-    it errs as predicted everywhere, ``FACTOR`` at most.
+    The score is the factor by which the port's error differs from the predicted one, in the worst case: 1 if it never
+    differs, at most ``FACTOR``.
     """
     found = []
     for precision in PRECISIONS:
         scores = [_worst(exchanged(**functions), evidence, out_of_time) for functions in precision.ways]
         if min(scores) <= FACTOR:
             found.append(
-                Match(precision.id, precision.clause, min(scores), precision.sentence, chapter(precision.clause))
+                Match(
+                    precision.id,
+                    precision.clause,
+                    min(scores),
+                    precision.sentence,
+                    chapter(precision.clause),
+                    by_size=True,
+                )
             )
     return sorted(found, key=lambda match: match.score)
 
 
 def _worst(model: ModuleType, evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> float:
-    """The worst factor of the cases, of those up to the first that is over ``FACTOR``; infinite for want of time."""
+    """The worst factor over the cases, up to the first over ``FACTOR``; infinite if the time is up before."""
     worst = 1.0
     for e in evidence:
         if worst > FACTOR:
@@ -224,7 +235,7 @@ def _worst(model: ModuleType, evidence: Sequence[Evidence], out_of_time: Callabl
 
 
 def _factor(model: ModuleType, e: Evidence) -> float:
-    """How many times more or less an answer errs than this variant of the model: in the mean, or at the largest."""
+    """By what factor an answer's errors and those of this variant of the model differ: the mean, or the largest."""
     theirs = predicted(model, e.case, e.case.params, "float32", e.found)
     with np.errstate(all="ignore"):
         pairs = zip(e.case.errors(e.found).items(), e.case.errors(theirs).values(), strict=True)
@@ -235,3 +246,66 @@ def _factor(model: ModuleType, e: Evidence) -> float:
             ratio = math.hypot(one, noise) / math.hypot(other, noise)
             factors += [] if math.isinf(one) and math.isinf(other) else [ratio, 1 / ratio if ratio else math.inf]
     return max(factors)
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A type of half precision to which right values are rounded when they are returned."""
+
+    id: str  # never changes
+    clause: str  # of spec/, that it breaks
+    sentence: str  # what it does, to a port's author
+    rounding: Callable[[Any], Any]
+    bits: int  # of the significand, the leading one included
+    lowest: int  # the exponent, as np.frexp has it, of the smallest normal number
+
+    def half_a_step(self, x: Any) -> Any:
+        """Half of the distance between neighbouring numbers of this type at ``x``."""
+        exponent = np.maximum(np.where(x == 0, self.lowest, np.frexp(x)[1]), self.lowest)
+        return np.ldexp(1.0, exponent - self.bits - 1)
+
+
+RETURNED = (
+    Returned(
+        "output-rounded-to-float16",
+        "NUM-DTYPE",
+        "The values are right and were computed in float32, but they were rounded to float16 before being returned.",
+        float16,
+        11,
+        -13,
+    ),
+    Returned(
+        "output-rounded-to-bfloat16",
+        "NUM-DTYPE",
+        "The values are right and were computed in float32, but they were rounded to bfloat16 before being returned.",
+        bfloat16,
+        8,
+        -125,
+    ),
+)
+
+
+def returned_rounded(evidence: Sequence[Evidence]) -> list[Match]:
+    """The type of half precision to which right values were rounded when they were returned; empty if there is none.
+
+    Detects outputs computed in float32 and then cast to half. The score is that of what the rounding does not explain.
+    """
+    failing = [e for e in evidence if e.fails]
+    if not failing or not all(e.finite for e in failing):
+        return []
+    scores = {returned: max(_unexplained(returned, e) for e in failing) for returned in RETURNED}
+    return [
+        Match(returned.id, returned.clause, score, returned.sentence, chapter(returned.clause))
+        for returned, score in scores.items()
+        if score <= LIMIT
+    ]
+
+
+def _unexplained(returned: Returned, e: Evidence) -> float:
+    """The worst score of a value if each of its numbers may have been any number that rounds to it."""
+    nearest = dict(e.found)
+    for name, found in e.found.items():
+        if found.dtype.kind == "f" and np.array_equal(returned.rounding(found), found):
+            half = returned.half_a_step(found)
+            nearest[name] = np.clip(e.case.expected[name], found - half, found + half)
+    return max(e.case.scores(nearest).values())

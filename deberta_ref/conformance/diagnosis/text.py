@@ -1,4 +1,4 @@
-"""The mistake that a port makes with text, as far as its ids tell: every known one is made, and ids are exact."""
+"""Which known mistakes explain a port's token ids: each is made in the tokenizer, and the ids must be equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from deberta_ref.conformance.cases.corpus import Case, tokenized
 from deberta_ref.conformance.cases.variants import copied_with
-from deberta_ref.conformance.diagnosis.explanation import Clock
+from deberta_ref.conformance.diagnosis.evidence import Clock
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, known
 from deberta_ref.conformance.mistakes.mutants.text import TEXT
 from deberta_ref.conformance.verdict import Match
@@ -19,15 +19,15 @@ Answers = Sequence[tuple[Case, Mapping[str, Any]]]
 
 
 def of_texts(answers: Answers, out_of_time: Clock) -> list[Match]:
-    """The mistakes that give exactly the ids and masks that a port gave for these cases; else two at once; or nothing.
+    """Every mistake that gives exactly the port's ids and masks for these cases; if none does, every pair that does.
 
-    All that do are given: the texts can be too few to tell them apart. The score is 0, for there is no noise.
+    There may be several, as the texts can be too few to tell them apart. Ids are exact, so the score is 0.
     """
     wrong = [(case, found) for case, found in answers if max(case.scores(found).values(), default=0.0) > 0]
     if not wrong:
         return []
     right = [(case, case.expected) for case, _ in answers if not any(case is other for other, _ in wrong)]
-    possible = list(_that_give(right, known({"text"}), out_of_time))  # for the right answers nothing else will do
+    possible = list(_that_give(right, known({"text"}), out_of_time))  # they must give the right answers too
     fitting = list(_that_give(wrong, possible, out_of_time))
     if not fitting:
         pairs = (one + other for one, other in combinations(possible, 2))
@@ -36,7 +36,7 @@ def of_texts(answers: Answers, out_of_time: Clock) -> list[Match]:
 
 
 def _that_give(answers: Answers, mistakes: Iterable[Mistake], out_of_time: Clock) -> Iterator[Mistake]:
-    """The mistakes with which these are the answers."""
+    """The mistakes that give exactly these answers, until the time is up."""
     for mistake in mistakes:
         if out_of_time():
             return
@@ -53,7 +53,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 class _Tokenizers:
-    """The tokenizer of every case, by a copy of the tokenizer's module with a mistake in it."""
+    """The tokenizer of each case, from a copy of the tokenizer's module with a mistake in it."""
 
     def __init__(self, mistake: Mistake) -> None:
         self.copy: Any = copied_with(TEXT, [(old, new) for _, old, new in mistake.rewritings])

@@ -1,4 +1,4 @@
-"""An answer to a case, checked once: names, types, shapes, numbers. What is left can be compared."""
+"""An answer to a case, checked once: names, types, shapes, finite numbers. What passes can be compared."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ WHERE |= {"BT4": " at valid positions", "BHTT": " where both tokens are valid"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a port gave for a case, as far as it can be compared, and sentences on the rest."""
+    """What a port gave for a case: the values that can be compared, and sentences on the others."""
 
-    values: dict[str, Any]  # float64 or int64, by the names that the case holds; zeros where nothing is judged
-    faults: tuple[str, ...]  # what makes the answer unusable, or a part of it
-    notes: tuple[str, ...]  # what its author would like to know
+    values: dict[str, Any]  # float64 or int64, by the names that the case holds; 0 where nothing is judged
+    faults: tuple[str, ...]  # why the answer, or a part of it, is unusable
+    notes: tuple[str, ...]  # what else the port's author should know
 
 
 @dataclass(frozen=True)
 class _Wanted:
     """What a value must be."""
 
-    axes: str  # a letter an axis; empty where they have none
+    axes: str  # one letter an axis; empty if the axes have no letters
     shape: tuple[int, ...]
     integers: bool
 
@@ -48,10 +48,10 @@ class _Wanted:
 def checked(
     case: Case, raw: Mapping[str, Any], *, required: Collection[str] | None = None, layer: int | None = None
 ) -> Answer:
-    """What of ``raw``, arrays by name, can be compared, and what is wrong with the rest: nothing is left out silently.
+    """What can be compared of ``raw``, arrays by name, and what is wrong with the rest: nothing is dropped silently.
 
-    ``required`` are the names that must be there, by default those of the case. With ``layer``, it is an answer to that
-    layer alone. Values that are not finite stay, with a fault, where they are judged; elsewhere they become 0.
+    ``required`` are the names that must be there, by default those of the case. With ``layer``, ``raw`` is an answer to
+    that layer alone. Values that are not finite are a fault where they are judged; elsewhere they become 0.
     """
     layer = case.manifest.get("layer") if layer is None else layer
     wanted = _wanted(case, layer)
@@ -84,12 +84,14 @@ def checked(
                 aside += not fault
         faults += [fault] if fault else []
     notes = [
-        f"{types[half]} of {len(raw)} tensors came in {half}: what is judged is float32, whose noise {half} exceeds."
+        f"{types[half]} of {len(raw)} tensors came in {half}, but are judged as float32: return float32 instead."
         for half in HALVES
         if types[half]
     ]
     if aside:
-        notes.append(f"{aside} more taps have the right shape and are finite; the case does not hold them to compare.")
+        notes.append(
+            f"{aside} more taps have the right shape and are finite, but this case has no values to compare them with."
+        )
     return Answer(_compared(case, values), tuple(faults), tuple(notes))
 
 
@@ -114,7 +116,7 @@ def _wanted(case: Case, layer: int | None) -> dict[str, _Wanted]:
 
 
 def _unknown(case: Case, name: Any, value: Any, wanted: Mapping[str, _Wanted]) -> list[str]:
-    """What to say of a name that is not wanted; nothing where it is an input that was handed back (VEC-FILES)."""
+    """What to say of an unknown name; nothing if it is an input that was handed back (VEC-FILES)."""
     if name in case.inputs and case.suite != "tokenizer":
         asked = case.inputs[name]
         try:
@@ -134,7 +136,7 @@ def _unknown(case: Case, name: Any, value: Any, wanted: Mapping[str, _Wanted]) -
 
 
 def _misfit(case: Case, name: str, tensor: Tensor, wanted: _Wanted) -> str:
-    """What is wrong with the type or the shape of a value; empty where nothing is."""
+    """What is wrong with the type or the shape of a value; empty if nothing is."""
     kinds = "biu" if name == "padding_mask" else "iu"
     if wanted.integers and tensor.values.dtype.kind not in kinds:
         return f"{name} must be integers, {wanted}; got {tensor.dtype}."
@@ -151,7 +153,7 @@ def _misfit(case: Case, name: str, tensor: Tensor, wanted: _Wanted) -> str:
 
 
 def _finite(case: Case, name: str, values: NDArray[Any], wanted: _Wanted) -> tuple[NDArray[Any], str]:
-    """The values, float64 or int64, zeros where nothing is judged, and what is wrong if another is not finite."""
+    """The values as float64 or int64, 0 where nothing is judged; and a sentence if one that is judged is not finite."""
     if wanted.integers:
         return values.astype(np.int64), ""
     judged = np.zeros(wanted.shape, np.bool_)
@@ -174,13 +176,13 @@ def _finite(case: Case, name: str, values: NDArray[Any], wanted: _Wanted) -> tup
 
 
 def _compared(case: Case, values: dict[str, Any]) -> dict[str, Any]:
-    """Of the values those that the case holds, in its order."""
+    """The values that the case holds, in its order."""
     with np.errstate(all="ignore"):  # sums of infinities
         viewed = values | case.view(values) if "config" in case.manifest else values
     return {name: viewed[name] for name in case.order if name in viewed}
 
 
 def _listed(names: Collection[Any]) -> str:
-    """The names in words: the first few, and how many there are."""
+    """The first few names, and how many more there are."""
     first = [str(name) for name in names][:5]
     return (", ".join(first) or "nothing") + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -11,20 +11,20 @@ import numpy as np
 
 from deberta_ref.conformance.cases import noise
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.conformance.diagnosis.common import in_common
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
+from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.judging.determinism import not_deterministic
-from deberta_ref.conformance.judging.mislabelled_taps import agreed, of_what_is_shown, shown_wrongly
+from deberta_ref.conformance.judging.mislabelled_taps import agreed, mislabelled, on_mislabelled_taps
 from deberta_ref.conformance.mistakes.mutants import variations
 from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
 from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
 
 NEEDED = "model"
-"""The suite of which every case must have been judged: JUDGE-CONFORMS."""
+"""The suite of which every case must be judged: JUDGE-CONFORMS."""
 
 LAYERS_ASKED = 3
-"""Failing cases whose layers are asked for one by one, where the port offers it."""
+"""In so many failing cases each layer is judged by itself, if the port offers single layers."""
 
 
 def judge(
@@ -36,10 +36,10 @@ def judge(
     command: str = "deberta-ref check",
     seen: Callable[[Verdict], None] = lambda _verdict: None,
 ) -> Report:
-    """The report on a port: ``cases`` are put to it, one after another, and ``seen`` is told of every verdict.
+    """The report on a port, which is asked ``cases`` one after another; ``seen`` is called with each verdict.
 
-    ``needed`` are the ids without which nothing conforms, ``xfail`` those that are expected to fail. ``command`` judges
-    this port; `` --case ID`` is added to it.
+    ``needed`` are the ids that must be judged for a port to conform, ``xfail`` those that are expected to fail.
+    ``command`` is what judges this port; the report has it with ``--case ID`` added.
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
@@ -52,7 +52,7 @@ def judge(
             verdict = replace(verdict, local=first_wrong_layer(port, case))
         if verdict.status == "fail" and random is None:
             random = not_deterministic(port, case, verdict)
-        vars(case).pop("params", None)  # gigabytes at the published sizes
+        case.release()
         verdicts.append(verdict)
         seen(verdict)
     verdicts = agreed(cases, verdicts)
@@ -69,34 +69,37 @@ def judge(
 
 
 def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str) -> dict[str, Any]:
-    """The diagnosis, and what the failing cases have in common, or where none fails those without a usable answer.
+    """The diagnosis, and what the failing cases have in common; if none fails, the cases without a usable answer.
 
-    ``random`` is a sentence where the port is not deterministic: it is said where no known mistake explains it.
+    ``random`` is a sentence if the port is not deterministic; it is said if no known mistake explains the answers.
     """
     passing = [cases[v.id] for v in verdicts if v.status == "pass"]
     failing = [v for v in verdicts if v.status == "fail"]
     if not failing:
         broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
         return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
-    asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # with nothing where it gave nothing
+    asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # an empty answer if it gave none
     matches = diagnose(asked)
-    if random and not any(m.score <= LIMIT for m in matches):  # a low precision varies as well, and is recognised
+    if random and not any(m.score <= LIMIT for m in matches):  # a low precision may vary too, but is recognised
         return {"common": (random, *in_common(passing, [(cases[v.id], v.found) for v in failing]))}
-    if all(v.shown_wrongly and not v.first_operation for v in failing):  # nothing that is computed is near to a mistake
-        return {"diagnosis": tuple(m for m in matches if m.score <= LIMIT), "common": tuple(of_what_is_shown(failing))}
+    if all(v.mislabelled_taps and not v.first_operation for v in failing):  # everything is computed right
+        return {
+            "diagnosis": tuple(m for m in matches if m.score <= LIMIT),
+            "common": tuple(on_mislabelled_taps(failing)),
+        }
     common = in_common(passing, [(cases[v.id], v.found) for v in failing])
-    return {"diagnosis": tuple(matches), "common": (*of_what_is_shown(failing), *common)}
+    return {"diagnosis": tuple(matches), "common": (*on_mislabelled_taps(failing), *common)}
 
 
 def verdict_on(port: Port, case: Case) -> Verdict:
-    """What a port's answer to one case is worth."""
+    """The verdict on a port's answer to one case."""
     start = time.perf_counter()
     try:
         answer = checked(case, port.answer(case))
     except NotOffered as reason:
         return Verdict(case.id, case.suite, "skip", notes=(str(reason),))
     except PortError as error:
-        # IN-LENGTH: more than max_sequence_length tokens may be refused; what then comes is no mistake.
+        # IN-LENGTH: a port may refuse more than max_sequence_length tokens.
         status: Status = "skip" if case.allow_long else "error"
         return Verdict(case.id, case.suite, status, notes=(str(error),), seconds=time.perf_counter() - start)
     scores = in_order(case, case.scores(answer.values))
@@ -105,7 +108,7 @@ def verdict_on(port: Port, case: Case) -> Verdict:
         for name in case.manifest.get("permits", ()):
             varied = in_order(case, case.varied(variations[name].model()).scores(answer.values))
             if max(varied.values()) <= LIMIT:  # JUDGE-CASE
-                scores, notes = varied, (*notes, f"It does what the specification permits as {name}.")
+                scores, notes = varied, (*notes, f"It uses a variation that the specification permits, {name}.")
     wrong = [name for name, score in scores.items() if score > LIMIT]  # JUDGE-LIMIT
     first = wrong[0] if wrong else None  # JUDGE-FIRST
     before = list(scores)[: list(scores).index(first)] if first else []
@@ -117,7 +120,7 @@ def verdict_on(port: Port, case: Case) -> Verdict:
         scores=scores,
         first_tap=first,
         last_tap_within=before[-1] if before else None,
-        shown_wrongly=shown_wrongly(case, scores),
+        mislabelled_taps=mislabelled(case, scores),
         notes=notes,
         seconds=time.perf_counter() - start,
         found=answer.values,
@@ -125,14 +128,14 @@ def verdict_on(port: Port, case: Case) -> Verdict:
 
 
 def in_order(case: Case, scores: Mapping[str, float]) -> dict[str, float]:
-    """The scores in the order of the computation, which is that of the case's values."""
+    """The scores in the order of the computation."""
     return {name: scores[name] for name in case.order if name in scores}
 
 
 def first_wrong_layer(port: Port, case: Case) -> tuple[int, float] | None:
-    """The first layer that is wrong when it is fed golden inputs, and its score; or the last, if none is.
+    """The first layer that is wrong when it is fed golden inputs, with its score; the last layer if none is wrong.
 
-    None where the port offers no layers, or the case does not hold what goes into them.
+    None if the port offers no layers, or the case does not hold their inputs.
     """
     if case.suite not in {"model", "long"}:
         return None
@@ -160,7 +163,7 @@ def first_wrong_layer(port: Port, case: Case) -> tuple[int, float] | None:
 
 
 def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> tuple[str, ...]:
-    """Why a port does not conform, a sentence each; none where it does."""
+    """Why a port does not conform, in sentences; empty if it conforms."""
     # JUDGE-CONFORMS
     found = []
     judged = [v for v in verdicts if v.status != "skip"]
@@ -175,21 +178,24 @@ def reasons(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collect
         found.append(f"{', '.join(unexplained)} {'was' if len(unexplained) == 1 else 'were'} skipped without a reason.")
     unjudged = set(xfail) - {v.id for v in judged}
     unmet = set(xfail) - unjudged - {v.id for v in judged if v.status == "xfail"}
-    for expected, what in ((unmet, "did not"), (unjudged, "must be judged to do so")):
+    for expected, what in (
+        (unmet, "did not"),
+        (unjudged, "was not judged" if len(unjudged) == 1 else "were not judged"),
+    ):
         if expected:
             is_ = "is" if len(expected) == 1 else "are"
             found.append(f"{', '.join(sorted(expected))} {is_} expected to fail, and {what}.")
     if needed and not found and not any(v.status == "pass" and v.id in needed for v in verdicts):
-        found.append(f"None of the {len(needed)} cases that a verdict needs passes: one at least must.")
+        found.append(f"None of the {len(needed)} cases that a verdict needs passes: at least one must.")
     return tuple(found)
 
 
 def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Collection[str]) -> bool:
-    """Whether nothing stands against a port but that too few cases were judged, and those that were did pass."""
+    """Whether the only reason against a port is that too few cases were judged, and some of them passed."""
     passed = any(v.status == "pass" for v in verdicts)
     return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
 
 
 def needed_cases(cases: Sequence[Case]) -> set[str]:
-    """The ids of the cases without which no verdict is given."""
+    """The ids of the cases that a verdict needs."""
     return {case.id for case in cases if case.suite == NEEDED}

@@ -1,7 +1,7 @@
-"""Which wrong values are shown wrongly, not computed wrongly. Chapter 13 of spec/, clause JUDGE-SHOWN.
+"""Which wrong taps are mislabelled: something else is handed over under their names. Chapter 13 of spec/, JUDGE-SHOWN.
 
-A port computes one thing and hands over another under its name: scores before the scale, probabilities transposed. Then
-the value is wrong, and what is computed from it is right.
+A port may compute one thing and hand over another under its name: scores before the scale, probabilities transposed.
+Then that tap is wrong, while everything computed from it is right.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.conformance.cases.summary import SUMMARY
-from deberta_ref.conformance.verdict import LIMIT, Verdict, handed_over, kind
+from deberta_ref.conformance.verdict import LIMIT, Verdict, are_mislabelled, kind
 
 GROSS = 100.0
-"""A score that no later value dilutes to within the limit: what is added to it is about as large as it is."""
+"""A score that cannot fall to the limit in the next value: what is added there is about as large as the value."""
 
 PROJECTIONS = ("query", "key", "value")
 
@@ -31,48 +31,50 @@ FEEDS: Mapping[str, tuple[str, ...]] = {
     "value": ("context",),
     "context": ("output",),
 }
-"""What a tap of an attention goes into, within that attention."""
+"""The taps of an attention that are computed directly from a tap of the same attention."""
 
 
-def shown_wrongly(case: Case, scores: Mapping[str, float]) -> tuple[str, ...]:
-    """Of the values with these scores those that are wrong by far, while all that is computed from them is right.
+def mislabelled(case: Case, scores: Mapping[str, float]) -> tuple[str, ...]:
+    """The taps that are wrong by far while everything computed from them is right.
 
-    Where an answer leaves out what is computed from a value, or shows that wrongly too, the next value after it counts.
-    None where the case cannot tell.
+    If a downstream tap is missing or mislabelled as well, the next one is used. Empty where the case cannot tell.
     """
     return _candidates(case, scores) if _tells(case) else ()  # JUDGE-SHOWN
 
 
 def agreed(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, where no tap is said to be shown wrongly in one case that is computed wrongly first in another.
+    """The verdicts, such that no tap is called mislabelled in one case and computed wrongly first in another.
 
-    A mistake may show in a case nowhere but in a tap: where the softmax is so sharp that it gives the same, for one. A
+    In some cases a mistake shows in a single tap and nowhere after it, as where the softmax is too sharp to change. A
     case that cannot tell follows the others.
     """
     pairs = list(zip(cases, verdicts, strict=True))
     computed = {kind(v.first_operation) for case, v in pairs if v.first_operation and _tells(case)}
-    found = [tuple(_until(v.shown_wrongly, computed)) for v in verdicts]
+    found = [tuple(_until(v.mislabelled_taps, computed)) for v in verdicts]
     elsewhere = {kind(name) for names in found for name in names}
     for n, (case, v) in enumerate(pairs):
         if not _tells(case):
             names = _candidates(case, v.scores)
             found[n] = names if {kind(name) for name in names} <= elsewhere else ()
-    return [replace(v, shown_wrongly=names) for v, names in zip(verdicts, found, strict=True)]
+    return [replace(v, mislabelled_taps=names) for v, names in zip(verdicts, found, strict=True)]
 
 
-def of_what_is_shown(failing: Sequence[Verdict]) -> list[str]:
-    """A sentence on the taps that are shown wrongly, and in how many of the failing cases; none where none is."""
-    showing = [v for v in failing if v.shown_wrongly]
-    if not showing:
+def on_mislabelled_taps(failing: Sequence[Verdict]) -> list[str]:
+    """One sentence: which taps are mislabelled, and in how many of the failing cases; nothing if none is."""
+    concerned = [v for v in failing if v.mislabelled_taps]
+    if not concerned:
         return []
-    names = list(dict.fromkeys(kind(name) for v in showing for name in v.shown_wrongly))
-    some = f"{len(showing)} of the {len(failing)}" if len(showing) < len(failing) else "all"
-    it = f"in {some} failing cases {'it' if len(names) == 1 else 'one'} is wrong"
+    names = list(dict.fromkeys(kind(name) for v in concerned for name in v.mislabelled_taps))
+    some = f"{len(concerned)} of the {len(failing)}" if len(concerned) < len(failing) else "all"
+    wrong = "it is wrong" if len(names) == 1 else "one of them is wrong"
     rest = "" if any(v.first_operation for v in failing) else " Nothing else is wrong: the port itself may be right."
-    return [f"{handed_over(names)}: {it}, while all that is computed from it is right.{rest}"]
+    return [
+        f"{are_mislabelled(names)}. In {some} failing cases {wrong}, while everything computed from it is right.{rest}"
+    ]
 
 
 def _candidates(case: Case, scores: Mapping[str, float]) -> tuple[str, ...]:
+    """The taps that are mislabelled if this case can tell."""
     known = {name.removesuffix(SUMMARY): score for name, score in scores.items()}
     found: list[str] = []
     for name in reversed(known):
@@ -84,12 +86,12 @@ def _candidates(case: Case, scores: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def _tells(case: Case) -> bool:
-    """Whether a case can tell: not where every example is of one token, which hears itself whatever its scores are."""
+    """Whether a case can tell: not if every example is one token, which attends to itself whatever its score is."""
     return "config" in case.manifest and bool((case.inputs["padding_mask"].sum(axis=1) > 1).any())
 
 
 def _until(names: Iterable[str], kinds: Collection[str]) -> Iterator[str]:
-    """The names before the first that is of one of these kinds."""
+    """The names up to the first that is of one of these kinds."""
     for name in names:
         if kind(name) in kinds:
             return
@@ -97,7 +99,7 @@ def _until(names: Iterable[str], kinds: Collection[str]) -> Iterator[str]:
 
 
 def _next(name: str, layers: int, held: Collection[str]) -> Iterator[str]:
-    """The values computed from one, or where one of them is not held, the values computed from that."""
+    """The values computed from one; instead of each that is not held, the values computed from that."""
     for other in _fed(name, layers):
         if other in held:
             yield other

@@ -31,8 +31,8 @@ def callable_port(port: str | Callable[[str], Any]) -> Port:
     """The port that ``port`` names, or is: a function from a checkpoint directory to ``run``.
 
     ``run`` takes ``token_ids`` and ``padding_mask``, int64 (B, T), and returns the last hidden state or a dict of taps.
-    It may have attributes: ``layer(inputs, n)``, ``operation(name, inputs)`` and ``tokenize(texts, sequence_length)``;
-    where one of them returns NotImplemented, the case is skipped. Raises ValueError for what cannot be imported.
+    It may have attributes: ``layer(inputs, n)``, ``operation(name, inputs)`` and ``tokenize(texts, sequence_length)``.
+    If one of them returns NotImplemented, the case is skipped. Raises ValueError if the port cannot be imported.
     """
     if not isinstance(port, str):
         name = f"{getattr(port, '__module__', '?')}:{getattr(port, '__qualname__', type(port).__name__)}"
@@ -69,7 +69,7 @@ class _Callable:
     runs: dict[Path, Run] = field(default_factory=dict)  # by the checkpoint's directory
 
     def answer(self, case: Case) -> Mapping[str, Any]:
-        """What ``run``, or the attribute of it that the suite is about, returns."""
+        """What ``run`` returns, or the attribute of it that answers the suite."""
         match case.suite:
             case "layer":
                 return self.layer(case, case.manifest["layer"], case.inputs)
@@ -98,7 +98,7 @@ class _Callable:
         return _named(found, f"layers.{n}.output")
 
     def _offered(self, case: Case, attribute: str, signature: str, *arguments: Any) -> Any:
-        """What an attribute of ``run`` returns; NotOffered where there is none."""
+        """What an attribute of ``run`` returns; raises NotOffered if there is none."""
         run = self._run(case)
         function = getattr(run, attribute, None)
         if not callable(function):
@@ -112,7 +112,7 @@ class _Callable:
         return found
 
     def _run(self, case: Case) -> Run:
-        """What ``load`` returns for the case's parameters; for small models it is kept, and of others the last."""
+        """What ``load`` returns for the case's parameters. Small models are all kept; of large ones, only the last."""
         directory = self.checkpoints.of(case)
         if directory not in self.runs:
             if not is_small(case):
@@ -129,21 +129,21 @@ class _Callable:
 
     @contextmanager
     def _asked(self, case: Case, what: str) -> Iterator[None]:
-        """Turn what the port's code raises into PortError, and keep what it prints from standard output."""
+        """Turn any exception of the port's code into PortError, and send what it prints to standard error."""
         try:
-            with stdout_to_stderr(), np.errstate():  # a port may change NumPy's, and what judges it must not
+            with stdout_to_stderr(), np.errstate():  # NumPy's settings that the port changes are restored
                 yield
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # a panic in Rust, or a test runner's fail(), is no Exception
             long = ""
             if case.allow_long:
-                long = " T exceeds max_sequence_length here, and REL-LONG says what to do then."
+                long = " It has more tokens than max_sequence_length: spec/08-long-inputs.md says what to do then."
             raise PortError(f"{what} must answer {case.id}; it raised {_said(error, self.file)}.{long}") from error
 
 
 def _imported(source: str, file: Path | None) -> Any:
-    """The module in a file, or of a name; ValueError with what importing it raises."""
+    """The module in a file, or of a name; ValueError if importing it fails."""
     directory = str(file.parent if file else Path.cwd())
     if directory not in sys.path:
         sys.path.insert(0, directory)  # where it finds what is beside it
@@ -158,7 +158,7 @@ def _imported(source: str, file: Path | None) -> Any:
 
 
 def _executed(file: Path) -> Any:
-    """The module in a file, under a name of its own: it must not replace a library that has the file's."""
+    """The module in a file, under a name of its own, so that it cannot replace a library of the file's name."""
     name = f"deberta_ref_port_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -174,6 +174,7 @@ def _executed(file: Path) -> Any:
 
 
 def _called(load: Any, name: str) -> Callable[[str], Any]:
+    """``load``, if it can be called; else ValueError."""
     if not callable(load):
         raise ValueError(f"A port must be {FORM}; {name} is of type {type(load).__name__}.")  # noqa: TRY004 - what was asked for
     function: Callable[[str], Any] = load
@@ -190,7 +191,7 @@ def _file(load: Any) -> Path | None:
 
 
 def _said(error: BaseException, file: Path | None) -> str:
-    """The type and the message of an exception, and the innermost place in the port's own file that it came through."""
+    """An exception's type, its message, and the innermost line of the port's own file in its traceback."""
     try:
         words = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - its own code says what it is
@@ -199,16 +200,16 @@ def _said(error: BaseException, file: Path | None) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()]
     last = [*frames, *own][-1]
-    if Path(last.filename) in {Path(__file__), Path(str(importlib.__file__))}:  # it never got into the port's code
+    if Path(last.filename) in {Path(__file__), Path(str(importlib.__file__))}:  # it was not raised in the port's code
         return message
     return f"{message}, at {last.filename}:{last.lineno}"
 
 
 def _held(found: Any) -> Any:
-    """What was returned; of a mapping every value, since it may compute them, and fail, when it is asked."""
+    """What was returned; of a mapping every value now, as a lazy one may fail when it computes them."""
     return {name: found[name] for name in found} if isinstance(found, Mapping) else found
 
 
 def _named(found: Any, name: str) -> Mapping[str, Any]:
-    """What was returned, by name: a dict as it is, an array under the name that it must have."""
+    """What was returned, by name: a dict as it is, an array under ``name``."""
     return found if isinstance(found, Mapping) else {name: found}

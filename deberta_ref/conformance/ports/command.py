@@ -1,4 +1,4 @@
-"""A port as a command of any language: safetensors files in and out, once a case."""
+"""A port as a command in any language: run once a case, with safetensors files in and out."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from deberta_ref.conformance.ports.questions import Checkpoints, write_inputs, w
 from deberta_ref.conformance.ports.tensors import read_tensors
 
 PLACEHOLDERS = ("{checkpoint}", "{inputs}", "{outputs}")
-"""Paths that a command is handed: a directory, a file to read, and a file to write."""
+"""They become paths: of a directory, of a file to read, and of a file to write."""
 
 QUESTION = "{question}"
-"""And the manifest.json of the case, if it asks for it: then it is asked for more than whole models."""
+"""It becomes the path of the case's manifest.json. Only a command that has it is asked for more than whole models."""
 
 DECLINED = 77
-"""The exit code by which a command says that it does not offer what is asked; test runners know it for a skip."""
+"""The exit code of a command that does not offer what is asked; test runners use it for a skip."""
 
-PATIENCE = 3
-"""Cases that a command which never ends is waited for: at five minutes each, nobody waits for all of them."""
+HANGS_TOLERATED = 3
+"""Cases in which a command may run out of time before it is no longer asked: nobody waits five minutes for each."""
 
 LINES = 5
-"""Lines of what a command printed that are shown when it fails."""
+"""So many lines of what a command printed are shown if it fails."""
 
 
 def command_port(command: str, timeout: float = 300.0) -> Port:
@@ -68,27 +68,27 @@ class _Command:
     words: tuple[str, ...]
     timeout: float
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    ended: bool = False  # whether it has ended by itself once
-    hung: int = 0  # cases in which it did not
+    ended: bool = False  # whether it has ended by itself in any case
+    hung: int = 0  # cases in which it ran out of time
 
     def answer(self, case: Case) -> Mapping[str, Any]:
         """What the command writes for the case."""
         return self._asked(case, case.inputs, elsewhere=case.suite in {"layer", "ops", "tokenizer"})
 
     def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the command writes when the manifest asks for one layer."""
+        """What the command writes if the manifest asks for one layer."""
         return self._asked(case, inputs, elsewhere=True, layer=n)
 
     def _asked(self, case: Case, inputs: Mapping[str, Any], *, elsewhere: bool, **manifest: Any) -> Mapping[str, Any]:
-        """The answer to a case; ``elsewhere`` where it is about something else than a whole model."""
+        """The answer to a case; ``elsewhere`` if the case is not about a whole model."""
         if elsewhere and QUESTION not in self.name:
             raise NotOffered(
                 f"A command without {QUESTION}, which becomes the path of a manifest.json that says what is asked, is "
                 f"asked for whole models only."
             )
-        if self.hung >= PATIENCE and not self.ended:
+        if self.hung >= HANGS_TOLERATED and not self.ended:
             raise PortError(
-                f"The command was not asked for {case.id}: it ended for none of the {PATIENCE} before in "
+                f"The command was not asked for {case.id}: it ended for none of the {HANGS_TOLERATED} before in "
                 f"{self.timeout:g} seconds each, so it was not waited for again."
             )
         with tempfile.TemporaryDirectory(prefix="deberta-ref-", ignore_cleanup_errors=True) as scratch:
@@ -106,7 +106,7 @@ class _Command:
                     f"The command must write its answer to {case.id} to the path {{outputs}}; it ended with exit code "
                     f"0 and wrote nothing there.{_last_words(paths)}"
                 )
-            if not outputs.is_file():  # to read a pipe is to wait for whoever writes to it
+            if not outputs.is_file():  # reading a pipe would wait for whoever writes to it
                 raise PortError(
                     f"The command must write its answer to {case.id} to {{outputs}}, as a file; there is now a "
                     f"{'directory' if outputs.is_dir() else 'pipe or a device'}: write a safetensors file to that path."
@@ -121,11 +121,11 @@ class _Command:
                 ) from None
 
     def _run(self, case: Case, paths: Mapping[str, Path], *, may_decline: bool) -> None:
-        """Run the command for a case to its end."""
+        """Run the command for a case until it ends, or its time is up."""
         place = paths["{outputs}"].parent
         words = [re.sub("|".join(paths), lambda found: str(paths[found[0]]), word) for word in self.words]
         with (place / "stdout").open("wb") as stdout, (place / "stderr").open("wb") as stderr:
-            # Files, not pipes: whatever it leaves running cannot keep them, and us, from ending.
+            # Files, not pipes: a process that it leaves running would keep a pipe open, and us waiting.
             try:
                 process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
                     words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
@@ -163,6 +163,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ended(code: int) -> str:
+    """How a command ended, in words."""
     if code > 0:
         return f"ended with {code}"
     try:
@@ -172,14 +173,14 @@ def _ended(code: int) -> str:
 
 
 def _is_frame(line: str) -> bool:
-    """Whether it is a line of a stack as JavaScript and Java print it, below the error: the first of them will do."""
+    """Whether it is a line of a stack trace as JavaScript and Java print it; only the first of them is shown."""
     return line.startswith("at ")
 
 
 def _last_words(paths: Mapping[str, Path]) -> str:
-    """The last lines on standard error, or of the output where that has none; nothing where neither has any.
+    """The last lines on standard error, or else on standard output; empty if there are none.
 
-    The paths in them are the placeholders again: then many cases that fail alike say the same.
+    Paths are replaced by their placeholders, so that many cases that fail alike say the same.
     """
     place = paths["{outputs}"].parent
     for name in ("stderr", "stdout"):

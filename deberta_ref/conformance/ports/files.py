@@ -1,4 +1,4 @@
-"""A port as files that it has written elsewhere: DIR/<suite>/<name>.safetensors."""
+"""A port as files that it wrote elsewhere: DIR/<suite>/<name>.safetensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deberta_ref.conformance.ports.tensors import read_tensors
 
 
 def files_port(directory: str | os.PathLike[str]) -> Port:
-    """The port whose answers are in ``directory``; ValueError if there is none in it, or one to no golden case."""
+    """The port whose answers are in ``directory``; ValueError if it holds none, or one that answers no golden case."""
     root = Path(directory)
     known = {case.id for case in corpus()}
     found = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.safetensors")}
@@ -55,5 +55,5 @@ class _Files:
             raise PortError(f"The answer to {case.id} cannot be read. {error}") from None
 
     def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing: files answer what was asked when they were written."""
+        """Not offered: files answer only what was asked when they were written."""
         raise NotOffered(f"Files hold no answer to layer {n} of {case.id} alone.")

@@ -1,4 +1,4 @@
-"""What an implementation is to the kit, however it is handed over: something that answers cases, or says why not."""
+"""An implementation as the kit sees it, however it is handed over: it answers cases, or says why not."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from deberta_ref.tracing import record, record_layer
 
 
 class PortError(Exception):
-    """A port failed on a case: one sentence that says what is wrong, what came, what is allowed, and what to do."""
+    """A port gave no usable answer to a case: what is wrong, what came, what is allowed, and what to do."""
 
 
 class NotOffered(Exception):  # noqa: N818 - no error: the case is skipped
-    """A port does not answer this kind of case: one sentence, which is the reason for skipping it."""
+    """A port does not offer what a case asks for: one sentence, the reason for skipping it."""
 
 
 class Port(Protocol):
@@ -23,12 +23,12 @@ class Port(Protocol):
 
     @property
     def name(self) -> str:
-        """What it was named by."""
+        """Its name, as the user gave it."""
 
     def answer(self, case: Case) -> Mapping[str, Any]:
-        """The values that it gives for a case, by name, as they come: ``checked`` says what is wrong with them.
+        """The values that it gives for a case, by name, not yet checked.
 
-        Raises PortError where there is no answer, NotOffered where there need not be one.
+        Raises PortError if there is no answer, NotOffered if there need not be one.
         """
 
     def layer(self, case: Case, n: int, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -40,7 +40,7 @@ class Port(Protocol):
 
 
 def reference() -> Port:
-    """The reference's own float32, which answers everything."""
+    """The reference itself in float32, which answers everything."""
     return _Reference()
 
 
@@ -48,7 +48,7 @@ class _Reference:
     name = "deberta_ref, float32"
 
     def answer(self, case: Case) -> Mapping[str, Any]:
-        if case.suite == "presets":  # its taps, not what the case keeps of them
+        if case.suite == "presets":  # all taps, not the summaries that the case holds
             return record(model, case.params, case.inputs, "float32", allow_long=case.allow_long)
         return case.evaluate(model, "float32")
 

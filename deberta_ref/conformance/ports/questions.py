@@ -1,12 +1,16 @@
-"""What a port is handed for a case: a checkpoint, inputs, and on the disk a manifest that says what is asked."""
+"""What a port is given for a case: a checkpoint, inputs and, on disk, a manifest that says what is asked.
+
+``export`` writes all of it into a directory, to be answered elsewhere: ``deberta-ref check --export DIR``.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +20,25 @@ from deberta_ref.checkpoints import locate
 from deberta_ref.config import Config
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.params import num_params
+from deberta_ref.progress import progress
 from deberta_ref.recipe import from_recipe
 
 FOR_OPERATIONS = Config(60, 1, 2, 24, 32, max_sequence_length=16, bucket_size=8)
-"""Operations need no parameters, but a port is loaded with some."""
+"""The model of a port that is asked for operations: they need no parameters, but loading a port does."""
 
 KEPT = 5_000_000
-"""Parameters below which a checkpoint stays until the last case: many cases share one."""
+"""A checkpoint of fewer parameters is kept until the last case, as many cases share one."""
 
 MANIFEST = "manifest.json"
+
+PROTOCOL = Path(__file__).with_name("protocol.md")
+"""The page that says how to answer the questions."""
 
 
 class Checkpoints:
     """Checkpoint directories in the Hugging Face layout, one for all cases with the same parameters.
 
-    They live as long as this does. Of the large ones only the last asked for is kept.
+    They exist as long as this object. Of the large ones only the last is kept.
     """
 
     def __init__(self) -> None:
@@ -54,12 +62,12 @@ class Checkpoints:
 
 
 def is_small(case: Case) -> bool:
-    """Whether its model has less than ``KEPT`` parameters."""
+    """Whether its model has fewer than ``KEPT`` parameters."""
     return "config" not in case.manifest or num_params(case.config) < KEPT
 
 
 def write_checkpoint(case: Case, directory: Path) -> None:
-    """Write the parameters of a case; with the demo's, its spm.model; for an operation some small ones."""
+    """Write the parameters of a case: the demo's with its spm.model; for an operation, those of a small model."""
     if preset := _preset(case):
         directory.mkdir(parents=True, exist_ok=True)
         for path in locate(preset).iterdir():
@@ -72,7 +80,7 @@ def write_checkpoint(case: Case, directory: Path) -> None:
 
 
 def handed(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies of a case's tensors, which a port may change: int64, and float32."""
+    """Copies of a case's tensors as int64 and float32: a port may change them."""
     return {name: np.array(x, np.float32 if x.dtype.kind == "f" else np.int64, order="C") for name, x in inputs.items()}
 
 
@@ -82,7 +90,7 @@ def texts(case: Case) -> list[Any]:
 
 
 def write_inputs(case: Case, directory: Path, inputs: Mapping[str, Any]) -> Path:
-    """Write what is asked, into inputs.safetensors or, where it is texts, inputs.json; returns the path."""
+    """Write the inputs to inputs.safetensors, or texts to inputs.json; return the path."""
     from safetensors.numpy import save_file  # noqa: PLC0415 - costs time that other commands need not
 
     if case.suite == "tokenizer":
@@ -95,21 +103,57 @@ def write_inputs(case: Case, directory: Path, inputs: Mapping[str, Any]) -> Path
 
 
 def write_manifest(case: Case, directory: Path, **others: Any) -> Path:
-    """Write the case's manifest, with ``others`` in it; returns the path."""
+    """Write the case's manifest, with ``others`` added; return the path."""
     path = directory / MANIFEST
     text = json.dumps({**case.manifest, **others}, ensure_ascii=False, indent=2, allow_nan=False)
     path.write_text(text + "\n", "utf-8")
     return path
 
 
+def export(cases: Sequence[Case], directory: str | os.PathLike[str]) -> None:
+    """Write a checkpoint, inputs and a manifest for every case into ``directory``, and the protocol as README.md.
+
+    Either all of it is written or nothing. Raises ValueError if ``directory`` is not empty, or there is no case.
+    """
+    place = Path(directory).resolve()
+    if not cases:
+        raise ValueError("There must be a case to export; the suites and ids that were asked for have none.")
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ValueError(f"{directory} must be a new or an empty directory; there is something in it: name another.")
+    unfinished = place.with_name(f".{place.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        with progress("writing the questions") as shown:
+            for n, case in enumerate(cases):
+                shown.done = f": {n} of {len(cases)}"
+                _write_question(case, unfinished / case.id)
+        shutil.copyfile(PROTOCOL, unfinished / "README.md")
+        if place.exists():
+            place.rmdir()  # it is empty; Windows cannot rename to a directory that exists
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_question(case: Case, directory: Path) -> None:
+    """Write one case, and let the parameters of a large one go."""
+    directory.mkdir(parents=True)
+    write_checkpoint(case, directory / "checkpoint")
+    write_inputs(case, directory, case.inputs)
+    write_manifest(case, directory)
+    if case.large:
+        case.release()
+
+
 def _preset(case: Case) -> str | None:
+    """The preset that a case's parameters or tokenizer come from, if they do."""
     source = case.manifest.get("tokenizer") or case.manifest.get("parameters") or {}
     preset: str | None = source.get("preset")
     return preset
 
 
 def _identity(case: Case) -> str:
-    """The same for cases with the same parameters."""
+    """A key that is equal for cases with the same parameters."""
     if case.suite == "ops":
         return case.suite
     beside = str(case.directory) if "checkpoint" in case.manifest.get("parameters", {}) else ""

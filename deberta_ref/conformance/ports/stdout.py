@@ -1,4 +1,4 @@
-"""Standard output kept for what the kit prints: what a port prints goes to standard error."""
+"""Standard output is for the report alone: what a port prints goes to standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def stdout_to_stderr() -> Iterator[None]:
     try:
         kept = os.dup(1)
         os.dup2(2, 1)
-    except OSError:  # one of them is closed: what is printed by Python is still sent elsewhere
+    except OSError:  # one of them is closed: redirect what Python prints, at least
         with redirect_stdout(sys.stderr):
             yield
         return
@@ -30,8 +30,8 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write out what Python's and C's standard output hold back."""
+    """Flush the buffers of Python's and C's standard output."""
     if sys.stdout:
         sys.stdout.flush()
-    with suppress(OSError, TypeError, AttributeError):  # no C library is to be had by that name: Windows
+    with suppress(OSError, TypeError, AttributeError):  # no C library by that name, as on Windows
         ctypes.CDLL(None).fflush(None)

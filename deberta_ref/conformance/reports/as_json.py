@@ -12,11 +12,11 @@ import deberta_ref
 from deberta_ref.conformance.verdict import Report, Verdict
 
 FORMAT = 1
-"""Raised when a field changes its meaning or goes; not when one is added."""
+"""Raised when a field changes its meaning or is removed, not when one is added."""
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The report in what JSON has. JSON has no infinity: there a score is null, and ``infinite`` beside it is true."""
+    """The report as JSON values. JSON has no infinity: an infinite score is null, with ``infinite`` true beside it."""
     statuses = [verdict.status for verdict in report.verdicts]
     return {
         "format": FORMAT,
@@ -57,7 +57,7 @@ def _case(verdict: Verdict) -> dict[str, Any]:
         "first_tap": verdict.first_tap,
         "last_tap_within": verdict.last_tap_within,
         "first_operation": verdict.first_operation,
-        "shown_wrongly": list(verdict.shown_wrongly),
+        "shown_wrongly": list(verdict.mislabelled_taps),
         "scores": {name: _finite(score) for name, score in verdict.scores.items()},
         "local": None if verdict.local is None else {"layer": verdict.local[0], **_score(verdict.local[1])},
         "notes": list(verdict.remarks),
@@ -67,7 +67,7 @@ def _case(verdict: Verdict) -> dict[str, Any]:
 
 
 def _score(score: float | None) -> dict[str, Any]:
-    """A score, and whether it is null because it is infinite, not because nothing was compared."""
+    """A score, and whether it is null because it is infinite rather than because nothing was compared."""
     return {"score": _finite(score), "infinite": score is not None and not math.isfinite(score)}
 
 

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: what failed, where first, and how it looks there."""
+"""The report as one self-contained page: what failed, where first, and how the numbers look there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from deberta_ref.conformance.cases.corpus import SUITES, Case
 from deberta_ref.conformance.reports import as_json
 from deberta_ref.conformance.reports.pictures import pictures
-from deberta_ref.conformance.reports.words import conclusion, printable
+from deberta_ref.conformance.reports.words import closeness, conclusion, origin, printable
 from deberta_ref.conformance.verdict import Report
 
 SCRIPTS = ("dom.js", "colours.js", "charts.js", "grid.js", "slices.js", "heatmaps.js", "case.js", "table.js", "page.js")
-"""The parts of the script, in their order: each uses those before it."""
+"""The parts of the script, in order: each uses those before it."""
 
 
 def page(report: Report, cases: Mapping[str, Case]) -> str:
-    """The page. ``cases`` are those that the report judges, by their ids: of them it has the reference's numbers."""
+    """The page. ``cases`` are those that the report judges, by their ids: they have the reference's numbers."""
     drawn = pictures(report, cases)
     document = as_json.document(report)
     for entry in document["cases"]:
@@ -28,6 +28,8 @@ def page(report: Report, cases: Mapping[str, Case]) -> str:
         entry["about"] = _about(case) if case else None
         entry["taps"] = case.order if case else list(entry["scores"])
         entry["picture"] = drawn.get(entry["id"])
+    for entry, match in zip(document["diagnosis"], report.diagnosis, strict=True):
+        entry |= {"closeness": closeness(match), "origin": origin(match)}
     document["suites"] = SUITES
     document["conclusion"] = conclusion(report)
     parts = {
@@ -63,7 +65,7 @@ def _about(case: Case) -> dict[str, Any]:
 
 
 def _inert(document: Mapping[str, Any]) -> str:
-    """JSON that no text in it can make part of the page: without the letters of which tags are made."""
+    """JSON that cannot end its script element or begin a tag, whatever text is in it."""
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from deberta_ref.conformance.reports.lines import origin
-from deberta_ref.conformance.reports.words import conclusion, printable, readable
+from deberta_ref.conformance.reports.words import UNIT, closeness, conclusion, origin, printable, readable
 from deberta_ref.conformance.verdict import Report, Verdict
 
 
 def document(report: Report) -> bytes:
-    """A suite of tests for every suite of cases, and one for the verdict: a run of too few cases must not be green."""
+    """One test suite for each suite of cases, and one for the verdict: a run of too few cases must not be green."""
     root = ET.Element("testsuites", name="deberta-ref")
     for suite in dict.fromkeys(v.suite for v in report.verdicts):
         _suite(root, suite, [_case(v, report.limit) for v in report.verdicts if v.suite == suite])
@@ -40,8 +39,10 @@ def _case(v: Verdict, limit: float) -> ET.Element:
     notes = " ".join(v.notes)
     match v.status:
         case "fail":
-            where = f"{v.first_tap} is the first over the limit" if v.first_tap else notes
-            _outcome(test, "failure", f"score {readable(v.score)}, limit {limit:g}: {where}", _details(v, limit))
+            where = f"{v.first_tap} is the first tap over the limit" if v.first_tap else notes
+            _outcome(
+                test, "failure", f"score {readable(v.score)} ({UNIT}), limit {limit:g}: {where}", _details(v, limit)
+            )
         case "error":
             _outcome(test, "error", notes, _details(v, limit))
         case "skip":
@@ -52,23 +53,22 @@ def _case(v: Verdict, limit: float) -> ET.Element:
 
 
 def _details(v: Verdict, limit: float) -> str:
-    """What is known of a failing case, a line each: the scores end with the first that is over the limit."""
+    """What is known of a failing case, a fact a line; the scores over the limit have an arrow."""
     found = list(v.remarks)
     if v.last_tap_within:
         found.append(f"The last tap within the limit: {v.last_tap_within}.")
     if v.local is not None:
-        found.append(f"Layer {v.local[0]}, fed golden inputs, scores {readable(v.local[1])}.")
+        found.append(f"Layer {v.local[0]}, fed the reference's values, scores {readable(v.local[1])}.")
     found += [f"{readable(score):>7}  {name}{'  <-' if score > limit else ''}" for name, score in v.scores.items()]
     return "\n".join([*found, *([f"$ {v.reproduce}"] if v.reproduce else [])])
 
 
 def _conforms(report: Report) -> ET.Element:
-    """The test that fails where the port does not conform, whatever the reason."""
+    """The test that fails if the port does not conform, whatever the reason."""
     test = ET.Element("testcase", classname="deberta-ref.verdict", name="conforms", time="0.000")
     if not report.conforms:
         matches = [
-            f"{match.mutant}, to {readable(match.score)} noise multiples: {match.sentence} {origin(match)}."
-            for match in report.diagnosis
+            f"{match.mutant}: {match.sentence} It {closeness(match)}. {origin(match)}." for match in report.diagnosis
         ]
         text = "\n".join([f"Port: {report.port}", *report.reasons, *report.common, *matches])
         _outcome(test, "failure", f"{conclusion(report)}: " + " ".join(report.reasons), text)

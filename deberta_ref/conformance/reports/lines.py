@@ -1,4 +1,4 @@
-"""The report as lines of styled words: what the terminal shows, before it is known whether it has colours."""
+"""The report as lines of styled text: what a terminal shows, with colours or without."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from deberta_ref.conformance.cases.corpus import SUITES
-from deberta_ref.conformance.reports.words import STATUS, cases, printable, readable, worst
-from deberta_ref.conformance.verdict import Match, Report, Status, Verdict
+from deberta_ref.conformance.reports.words import STATUS, UNIT, cases, closeness, origin, printable, readable, worst
+from deberta_ref.conformance.verdict import Report, Status, Verdict
 
 Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
 Line: TypeAlias = tuple[tuple[str, Style], ...]
 
 MATCHES = 3
-"""Likely mistakes that are shown."""
+"""The most mistakes that are shown."""
 
 COMMANDS = 3
-"""Commands that are shown, of those that reproduce a failing case."""
+"""The most commands that are shown; each judges one failing case again."""
 
 MANY = 4
-"""Cases in a row, of which the same is said, that share a line."""
+"""So many cases in a row share a line if the same is said of all of them."""
 
 NAMED = 6
-"""Of cases that share a line so many are named, where that says what to mend."""
+"""The most names that are listed of cases that share a line."""
 
 STYLES: dict[Status, Style] = {"pass": "good", "fail": "bad", "error": "bad", "skip": "odd", "xfail": "odd"}
 
@@ -32,10 +32,13 @@ HEADINGS = ("case", "score", "first tap over the limit", "last tap within it")
 
 
 def lines(report: Report, width: int) -> Iterator[Line]:
-    """The report in lines of at most ``width`` letters where words allow it: the cases first, the verdict last."""
-    scale = f"a right port scores near 1, the limit is {report.limit:g}"
-    what = f"  {cases(len(report.verdicts))} in {report.seconds:.{0 if report.seconds >= 10 else 1}f} s; {scale}"
-    yield (printable(report.port), "strong"), (what, "faint")
+    """The report, wrapped at ``width`` letters: the cases first, the verdict last."""
+    took = f"{report.seconds:.{0 if report.seconds >= 10 else 1}f} s"
+    yield (printable(report.port), "strong"), (f"  {cases(len(report.verdicts))} in {took}", "faint")
+    scale = (
+        f"A score of {report.limit:g}, the limit, is an error of {report.limit:g} {UNIT}. A right port scores about 1."
+    )
+    yield from _wrapped(scale, width, "", "faint")
     yield from _table(report, width)
     if report.common:
         yield from _heading("What the failing cases have in common")
@@ -48,13 +51,13 @@ def lines(report: Report, width: int) -> Iterator[Line]:
 
 
 def _table(report: Report, width: int) -> Iterator[Line]:
-    """Every suite with its passes in one line, and every other case on a line of its own."""
+    """For each suite one line that counts its passes, and a line for each other case."""
     suites = {suite: [v for v in report.verdicts if v.suite == suite] for suite in _suites(report)}
     runs = {suite: _runs(verdicts) for suite, verdicts in suites.items()}
     rows = [_cells(run) for found in runs.values() for run in found]
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
     indent = 2 + max(map(len, STATUS.values())) + 2
-    wide = indent + sum(widths) + 2 * 3 <= width  # else the last tap within the limit gets a line of its own
+    wide = indent + sum(widths) + 2 * 3 <= width  # else the last tap within the limit stands on a line of its own
     columns = 4 if wide else 3
     if rows:
         yield ()
@@ -79,38 +82,39 @@ def _table(report: Report, width: int) -> Iterator[Line]:
 
 
 def _suites(report: Report) -> list[str]:
-    """The suites that were judged, in their order."""
+    """The suites that were judged, in the order of ``SUITES``."""
     found = {v.suite for v in report.verdicts}
     return [suite for suite in dict.fromkeys([*SUITES, *(v.suite for v in report.verdicts)]) if suite in found]
 
 
 def _runs(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
-    """What gets a line: a case that has not passed, or many in a row of which the same is said and nothing else."""
+    """The cases that did not pass, grouped by line: one each, or many in a row of which the same is said."""
     said = lambda v: (v.status, _notes(v), None if v.score is None and v.notes else v.id)
     runs = [list(run) for _, run in groupby((v for v in verdicts if v.status != "pass"), said)]
     return [part for run in runs for part in ([run] if len(run) >= MANY else [[v] for v in run])]
 
 
 def _named(run: Sequence[Verdict]) -> str:
-    """The names of many cases: the first of them, and how many there are besides."""
+    """The names of many cases: the first few, and how many more there are."""
     first = [v.id.removeprefix(f"{v.suite}/") for v in run[:NAMED]]
-    rest = f" and {len(run) - NAMED} more, which --json and --html name" if len(run) > NAMED else ""
+    rest = f" and {len(run) - NAMED} more, which --json and --html list" if len(run) > NAMED else ""
     return ", ".join(first) + rest
 
 
 def _notes(v: Verdict) -> tuple[str, ...]:
-    """The notes as they are of many cases: without the name of this one."""
+    """The notes in the words that hold for many cases: without the name of this one."""
     file = f"{v.id}.safetensors"
     return tuple(note.replace(file, "the file of each of them").replace(v.id, "each of them") for note in v.notes)
 
 
 def _cells(run: Sequence[Verdict]) -> tuple[str, str, str, str]:
+    """A line of the table, by its columns."""
     v = run[0]
     return v.id if len(run) == 1 else cases(len(run)), readable(v.score), v.first_tap or "", _last(v)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Cells in columns: words to the left, the score to the right."""
+    """Cells in columns: text aligned to the left, the score to the right."""
     aligned = [
         cell.rjust(size) if n == 1 else cell.ljust(size)
         for n, (cell, size) in enumerate(zip(cells, widths, strict=False))
@@ -119,7 +123,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _last(v: Verdict) -> str:
-    """The last tap within the limit, without what its name shares with that of the first over it: '…c2p'."""
+    """The last tap within the limit, shortened where its name begins like that of the first over it: '…c2p'."""
     if not v.last_tap_within or not v.first_tap:
         return v.last_tap_within or ""
     parts, first = v.last_tap_within.split("."), v.first_tap.split(".")
@@ -142,48 +146,43 @@ def _suite(suite: str, verdicts: Sequence[Verdict]) -> Line:
 
 
 def _local(v: Verdict, limit: float) -> Iterator[str]:
-    """What a layer alone says: whether the error is its own, or came in."""
+    """Whether a layer is wrong by itself, where the port offers single layers."""
     if v.local is not None:
         n, score = v.local
-        what = f"Layer {n}, fed golden inputs, scores {readable(score)}"
+        what = f"Layer {n}, fed the reference's values, scores {readable(score)}"
         yield f"{what}: the mistake is inside it." if score > limit else f"{what}: no layer is wrong by itself."
 
 
 def _diagnosis(report: Report, width: int) -> Iterator[Line]:
+    """The mistakes that explain the port, or come nearest."""
     if not report.diagnosis:
         failing = [v for v in report.verdicts if v.status == "fail"]
-        if any(v.first_operation or not v.shown_wrongly for v in failing):
+        if any(v.first_operation or not v.mislabelled_taps for v in failing):
             yield from _heading("No known mistake explains this")
             if all(set(v.scores) <= {"output"} for v in report.verdicts if v.status == "fail"):
-                yield from _wrapped("Return taps (spec/09-vectors.md) as well, to see where it begins.", width, "  ")
+                yield from _wrapped(
+                    "Return intermediate values too (the taps of spec/09-vectors.md), to see where the error begins.",
+                    width,
+                    "  ",
+                )
         return
     fits = report.diagnosis[0].score <= report.limit
     yield from _heading(
-        "The likely mistake" if fits else "The nearest known mistakes; none of them explains every number"
+        "The likely mistake" if fits else "The nearest known mistakes; none of them reproduces your output"
     )
     shown = report.diagnosis[:MATCHES]
-    space = max(len(match.mutant) for match in shown)
     for n, match in enumerate(shown, 1):
         style: Style = "good" if match.score <= report.limit else "faint"
-        yield (
-            (f"  {n}. ", "faint"),
-            (match.mutant.ljust(space), "strong"),
-            (f"  to {readable(match.score)} noise multiples", style),
-        )
+        yield (f"  {n}. ", "faint"), (match.mutant, "strong")
         yield from _wrapped(match.sentence, width, "     ")
-        yield from _wrapped(origin(match), width, "     ", "faint")
+        yield from _wrapped(f"It {closeness(match)}.", width, "     ", style)
+        yield from _wrapped(f"{origin(match)}.", width, "     ", "faint")
     if len(report.diagnosis) > MATCHES:
-        yield ((f"  {len(report.diagnosis) - MATCHES} more are in the file of --json.", "faint"),)
-
-
-def origin(match: Match) -> str:
-    """Where a mistake is written of, and who has made it: 'ATT-P2C in spec/04-attention.md; seen in nntrainer#3982'."""
-    seen = f"; seen in {', '.join(match.seen)}" if match.seen else ""
-    return f"{match.clause} in spec/{match.chapter.removeprefix('spec/')}{seen}"
+        yield ((f"  {len(report.diagnosis) - MATCHES} more are in the file that --json writes.", "faint"),)
 
 
 def _commands(report: Report) -> Iterator[Line]:
-    """The commands of the first failing cases. A command is never broken: it is there to be copied."""
+    """Commands that judge the first failing cases again. A command is never wrapped, so that it can be copied."""
     commands = [v.reproduce for v in report.verdicts if v.status in {"fail", "error"} and v.reproduce]
     if not commands:
         return
@@ -192,10 +191,11 @@ def _commands(report: Report) -> Iterator[Line]:
         yield ((f"  {printable(command)}", "plain"),)
     if len(commands) > COMMANDS:
         rest = len(commands) - COMMANDS
-        yield ((f"  {rest} more, one for each failing case, are in the files of --json and --html.", "faint"),)
+        yield ((f"  {rest} more, one for each failing case, are in the files that --json and --html write.", "faint"),)
 
 
 def _verdict(report: Report, width: int) -> Iterator[Line]:
+    """Whether the port conforms, and why not."""
     name = printable(report.port)
     passed = sum(v.status == "pass" for v in report.verdicts)
     if report.conforms:
@@ -207,7 +207,7 @@ def _verdict(report: Report, width: int) -> Iterator[Line]:
     elif report.undecided:
         judged = "the case that was judged" if passed == 1 else f"the {passed} cases that were judged"
         said = (
-            f"{name} passes {judged}, worst score {worst(report)}. A verdict on the port takes the whole suite model:"
+            f"{name} passes {judged}, worst score {worst(report)}. A verdict on the port needs the whole suite model:"
         )
         yield from _wrapped(" ".join([said, *report.reasons]), width, "", "odd")
     elif len(report.reasons) == 1:
@@ -224,7 +224,7 @@ def _heading(text: str) -> Iterator[Line]:
 
 
 def _wrapped(text: str, width: int, indent: str, style: Style = "plain") -> Iterator[Line]:
-    """A text of one or many lines, with every line indented, and broken between words where it is too long."""
+    """A text of one or more lines, indented, and wrapped between words."""
     for line in printable(text).splitlines():
         for part in textwrap.wrap(line, max(width, 40), initial_indent=indent, subsequent_indent=indent):
             yield ((part, style),)

@@ -1,4 +1,4 @@
-"""What the page draws of a failing case: the first wrong tap beside the reference's, made small enough to be embedded.
+"""What the page draws of a failing case: its first wrong tap beside the reference's, small enough to be embedded.
 
 The reference and the error are kept, not the port's own numbers: in float32 their difference would be lost.
 """
@@ -37,7 +37,7 @@ AXES = {"B": "example", "H": "head", "T": "token", "R": "row", "D": "feature", "
 
 
 def pictures(report: Report, cases: Mapping[str, Case]) -> dict[str, dict[str, Any]]:
-    """A picture, in what JSON has, by the id of every case that is not passed and whose first wrong tap is known."""
+    """A picture, as JSON values, for each case that did not pass and whose first wrong tap is known; by its id."""
     pairs = {v.id: pair for v in report.verdicts if (pair := _pair(v, cases.get(v.id))) is not None}
     allowed = shares({name: error.size + _padding(error) for name, (_, error) in pairs.items()}, NUMBERS)
     taps = {v.id: v.first_tap for v in report.verdicts}
@@ -113,7 +113,7 @@ def axes(case: Case, tap: str) -> tuple[str, ...]:
 
 
 def shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """What each of many may have of ``total``: as much as it asks for, or an equal part of what the smaller leave."""
+    """How ``total`` is shared out: each gets what it asks for, or an equal part of what the smaller ones leave."""
     allowed = {}
     for done, name in enumerate(sorted(sizes, key=lambda name: sizes[name])):
         allowed[name] = min(sizes[name], total // (len(sizes) - done))
@@ -122,7 +122,7 @@ def shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 def _pair(verdict: Verdict, case: Case | None) -> tuple[Array, Array] | None:
-    """The reference, NaN where it is not judged, and the port's error; None where there is nothing to compare."""
+    """The reference, NaN where it is not judged, and the port's error; None if there is nothing to compare."""
     tap = verdict.first_tap
     if case is None or tap is None or verdict.status == "pass":
         return None
@@ -139,12 +139,12 @@ def _pair(verdict: Verdict, case: Case | None) -> tuple[Array, Array] | None:
 
 
 def _padding(error: Array) -> int:
-    """What a picture of one axis lacks for a last row as long as the others."""
+    """How many numbers a picture of one axis lacks to fill its last row."""
     return -error.size % STRIP if error.ndim < 2 else 0
 
 
 def _valid(case: Case, tap: str) -> Any:
-    """An index of the tap's judged numbers: what ``Case.errors`` takes."""
+    """An index of the tap's judged numbers, the same as in ``Case.errors``."""
     if "config" in case.manifest:
         mask = np.asarray(case.inputs["padding_mask"]).astype(bool)
         return noise.valid(tap_axes(case.config)[tap.removesuffix(SUMMARY)], mask)
@@ -152,7 +152,7 @@ def _valid(case: Case, tap: str) -> Any:
 
 
 def _multiples(error: Array, floor: float) -> Array:
-    """The sizes of errors in floors; infinite where it is no number, or where there is no noise and an error."""
+    """The sizes of errors in floors; infinite if not a number, or if there is an error where the floor is 0."""
     size = np.where(np.isfinite(error), abs(error), np.inf)
     return size / floor if floor else np.where(size > 0, np.inf, 0.0)
 
@@ -164,7 +164,7 @@ def _score(error: Array, floor: float, measure: Any) -> float:
 
 
 def _block(rows: int, columns: int, allowed: int) -> tuple[int, int]:
-    """The smallest block, in powers of two, for which rows and columns of them are at most ``allowed``."""
+    """The smallest block, in powers of two, such that at most ``allowed`` blocks cover the rows and columns."""
     r = c = 1
     while -(-rows // r) * -(-columns // c) > allowed:
         if rows / r >= columns / c:
@@ -175,7 +175,7 @@ def _block(rows: int, columns: int, allowed: int) -> tuple[int, int]:
 
 
 def _reduced(reference: Array, error: Array, size: Array, block: tuple[int, int]) -> Iterator[Array]:
-    """Of every block the numbers where the error is largest: (S, rows, columns) -> (S, ⌈rows / r⌉, ⌈columns / c⌉)."""
+    """From every block the numbers with the largest error: (S, rows, columns) -> (S, ⌈rows / r⌉, ⌈columns / c⌉)."""
     padding = [(0, 0), *((0, -n % b) for n, b in zip(size.shape[1:], block, strict=True))]
 
     def blocks(x: Array, fill: float) -> Array:

@@ -1,4 +1,4 @@
-"""The report on a terminal, in colours where rich is installed, and how far the judging is until it is there."""
+"""The report on a terminal, in colours if rich is installed, and the progress while cases are judged."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COLOURS: dict[Style, str] = {
     "bad": "bold red",
     "odd": "yellow",
 }
-"""rich's name for every style: of the sixteen colours that a terminal's owner has chosen."""
+"""rich's name for every style; the terminal's own sixteen colours."""
 
 
 def show(report: Report, stream: TextIO, *, colour: bool | None = None, width: int | None = None) -> None:
-    """Write the report, readable at a glance: the cases first, the verdict in the last line.
+    """Write the report: the cases first, the verdict in the last line.
 
-    ``colour`` is by default whether ``stream`` is a terminal that shows them; without rich there are none. ``width`` is
-    the terminal's, or ``WIDTH``.
+    ``colour`` defaults to whether ``stream`` is a terminal that shows colours; without rich there are none. ``width``
+    defaults to the terminal's, or ``WIDTH``.
     """
     if width is None:
         width = shutil.get_terminal_size((WIDTH, 0)).columns if stream.isatty() else WIDTH
@@ -44,7 +44,7 @@ def show(report: Report, stream: TextIO, *, colour: bool | None = None, width: i
 
 
 def _coloured(rendered: Iterable[Line], stream: TextIO) -> bool:
-    """Write the lines with rich's colours; False, and nothing written, where rich is not installed."""
+    """Write the lines in colours; return False and write nothing if rich is not installed."""
     try:
         from rich.console import Console  # noqa: PLC0415 - an extra
         from rich.text import Text  # noqa: PLC0415
@@ -58,10 +58,10 @@ def _coloured(rendered: Iterable[Line], stream: TextIO) -> bool:
 
 @dataclass
 class Judged:
-    """How many cases are judged, and how many of them stand against conforming."""
+    """How many cases are judged, and how many of them are wrong."""
 
     total: int
-    show: Callable[[int, str], None]  # told the cases judged, and the words
+    show: Callable[[int, str], None]  # takes how many are judged, and a sentence
     done: int = 0
     wrong: int = 0
 
@@ -75,7 +75,7 @@ class Judged:
 
 @contextmanager
 def progress(total: int) -> Iterator[Judged]:
-    """Show on standard error how far the judging is, while the block runs and if that is a terminal; leave no trace."""
+    """Show on standard error, if that is a terminal, how many cases are judged while the block runs; leave no trace."""
     try:
         from rich import console, progress as rich  # noqa: PLC0415 - an extra
     except ImportError:

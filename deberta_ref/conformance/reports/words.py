@@ -1,4 +1,4 @@
-"""Scores and foreign text, as a reader may see them."""
+"""What every report says in the same words, and text from elsewhere made printable."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from deberta_ref.conformance.verdict import Report
+from deberta_ref.conformance.verdict import LIMIT, Match, Report
 
 STATUS: Mapping[str, str] = MappingProxyType(
     {"pass": "pass", "fail": "FAIL", "error": "ERROR", "skip": "skipped", "xfail": "xfail"}
 )
-"""What a table says of a case: failures in capitals, as they must be found without colours too."""
+"""What a table says of a case: failures in capitals, so that they are found without colours too."""
+
+UNIT = "times the float32 rounding error of a right implementation"
+"""What a score counts."""
+
+TOPICS: Mapping[str, str] = MappingProxyType(
+    {
+        "01-inputs.md": "inputs",
+        "02-embeddings.md": "embeddings",
+        "03-positions.md": "relative positions",
+        "04-attention.md": "attention",
+        "05-layer.md": "the encoder layer",
+        "06-numerics.md": "numerics",
+        "07-padding.md": "padding",
+        "08-long-inputs.md": "long inputs",
+        "09-vectors.md": "the taps",
+        "10-recipe.md": "weights by recipe",
+        "11-noise.md": "float32 rounding",
+        "12-text.md": "the tokenizer",
+    }
+)
+"""What a chapter of spec/ is about, for a reader who has not read it."""
 
 
 def readable(score: float | None) -> str:
@@ -29,7 +50,7 @@ def readable(score: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` without what a terminal would obey or XML refuse: control characters become their escapes."""
+    """``text`` with control characters escaped: a terminal would obey them, and XML has no place for them."""
     return "".join(
         char if char.isprintable() or char == "\n" else " " if char.isspace() else _escaped(char) for char in text
     )
@@ -41,15 +62,37 @@ def cases(number: int) -> str:
 
 
 def conclusion(report: Report) -> str:
-    """What is said of the port as a whole: 'conforms', or not, or that there is no verdict."""
+    """The verdict in words: 'conforms', 'does not conform', or 'passes what was judged'."""
     if report.undecided:
         return "passes what was judged"
     return "conforms" if report.conforms else "does not conform"
 
 
 def worst(report: Report) -> str:
-    """The worst score of the cases that pass."""
+    """The worst score among the cases that pass."""
     return readable(max((v.score for v in report.verdicts if v.status == "pass" and v.score is not None), default=None))
+
+
+def closeness(match: Match) -> str:
+    """How well a mistake explains the port: 'reproduces your output to within float32 rounding (score 0.9)'."""
+    if match.by_size:
+        return f"predicts the size of your errors to within a factor of {readable(match.score)}"
+    if match.score == 0:
+        return "reproduces your output exactly"
+    if match.score <= LIMIT:
+        return f"reproduces your output to within float32 rounding (score {readable(match.score)})"
+    return f"does not reproduce your output (score {readable(match.score)})"
+
+
+def origin(match: Match) -> str:
+    """What a mistake is about, where it is described, and who has made it.
+
+    'On attention: ATT-P2C in spec/04-attention.md; seen in nntrainer#3982'.
+    """
+    topics = " and ".join(topic for chapter, topic in TOPICS.items() if chapter in match.chapter)
+    seen = f"; seen in {', '.join(match.seen)}" if match.seen else ""
+    where = f"{match.clause} in spec/{match.chapter.removeprefix('spec/')}"
+    return f"{f'On {topics}: ' if topics else ''}{where}{seen}"
 
 
 def _escaped(char: str) -> str:

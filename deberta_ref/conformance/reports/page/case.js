@@ -22,7 +22,7 @@ function notes(entry) {
   const said = [...entry.notes];
   if (entry.local) {
     const score = scoreOf(entry.local), wrong = score > report.limit;
-    said.push(`Layer ${entry.local.layer}, fed golden inputs, scores ${readable(score)}: ` +
+    said.push(`Layer ${entry.local.layer}, fed the reference’s values, scores ${readable(score)}: ` +
       (wrong ? "the mistake is inside it." : "no layer is wrong by itself."));
   }
   return said.map((note) => h("p", { class: "note" }, note));
@@ -32,14 +32,14 @@ function notes(entry) {
 function bySlice({ picture, first_tap: tap }) {
   if (!tap) return null;
   const heading = h("h3", {}, "First over the limit: ", h("code", {}, tap));
-  if (!picture) return [heading, h("p", { class: "facts" }, "There are no numbers of it to be drawn.")];
+  if (!picture) return [heading, h("p", { class: "facts" }, "It has no numbers that can be drawn.")];
   return [heading, h("p", { class: "facts" }, howFar(picture)), heatmaps(picture), capped(picture)];
 }
 
 function howFar({ floor, judged, over, differ, notNumbers, maxScore, rmsScore }) {
   const be = (n) => (n === 1 ? "is" : "are");
   const said = [];
-  if (!floor) said.push(`It has no noise: a number is right or wrong. ${differ} of ${judged} ${be(differ)} wrong.`);
+  if (!floor) said.push(`It is not rounded: a number is right or wrong. ${differ} of ${judged} ${be(differ)} wrong.`);
   else if (maxScore === null) said.push("Its error is infinite.");
   else {
     said.push(`Its largest error is ${readable(maxScore)} times that of right ports,`,
@@ -54,8 +54,8 @@ function howFar({ floor, judged, over, differ, notNumbers, maxScore, rmsScore })
 function capped({ block: [r, c], slices, worst }) {
   const said = [];
   if (r * c > 1) said.push(`A cell is the worst of ${r} × ${c} numbers.`);
-  if (slices.length < worst.length) said.push(`${slices.length} of ${worst.length} slices are here, the worst ones.`);
-  return said.length > 0 && h("p", { class: "facts capped" }, `${said.join(" ")} That keeps the page small.`);
+  if (slices.length < worst.length) said.push(`Of ${worst.length} slices only the worst ${slices.length} are here.`);
+  return said.length > 0 && h("p", { class: "facts capped" }, `${said.join(" ")} This keeps the page small.`);
 }
 
 function byTap(entry) {
@@ -65,7 +65,7 @@ function byTap(entry) {
 
 function bySize({ picture }) {
   return picture?.histogram && h("div", {},
-    h("h3", {}, "Its errors, in noise floors"),
+    h("h3", {}, "Its errors, in multiples of float32 rounding"),
     errorsHistogram(picture.histogram),
     h("p", { class: "facts" }, "Every judged number of the tap; both axes are logarithmic."));
 }

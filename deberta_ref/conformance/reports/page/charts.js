@@ -1,4 +1,4 @@
-// Histograms on a logarithmic axis of noise multiples, with the limit marked.
+// Histograms on a logarithmic axis of scores, with the limit marked.
 
 const power = (n) => (n < -3 || n > 3 ? `1e${n}` : String(Number((10 ** n).toPrecision(1))));
 
@@ -46,14 +46,14 @@ function scoresHistogram(entries) {
   });
 }
 
-/** The errors of a tap's numbers, in noise floors; heights are logarithmic, or a few wrong numbers would not be seen. */
+/** The errors of a tap's numbers, as scores; heights are logarithmic, or a few wrong numbers would not be seen. */
 function errorsHistogram({ counts, first, perDecade }) {
   const most = Math.log(Math.max(2, ...counts));
   const colour = (i) => css(scoreColour(Math.max(report.limit, 10 ** (first + (i + 0.5) / perDecade))));
   return histogram({
     bins: counts.map((n, i) => [[n, colour(i)]]), first, perDecade,
     height: (n) => (n ? 0.06 + (0.94 * Math.log(n)) / most : 0),
-    label: "Errors of all judged numbers in noise floors, both axes logarithmic.",
+    label: "Errors of all judged numbers in multiples of float32 rounding, both axes logarithmic.",
     title: (n, log) => `${count(n, "number")} from ${readable(10 ** log)} to ${readable(10 ** (log + 1 / perDecade))}`,
   });
 }

@@ -13,7 +13,7 @@ const VALUES = {
 };
 const NOT_A_NUMBER = { light: "#e0218a", dark: "#ff4fb0" };
 const DECADES = 6; // over the limit until the warmest colour
-const FAINTEST = 0.01; // of a noise floor: the coolest
+const FAINTEST = 0.01; // the score of the coolest colour
 
 const scheme = () => (dark.matches ? "dark" : "light");
 
@@ -29,7 +29,7 @@ function ramp(colours, t) {
   return a.map((part, i) => part + (b[i] - part) * (place - below));
 }
 
-/** The colour of a score, or of an error in noise floors. */
+/** The colour of a score, or of one number's error as a score. */
 function scoreColour(score) {
   const { within, over } = SCORES[scheme()];
   if (score <= report.limit) return ramp(within, Math.log(score / FAINTEST) / Math.log(report.limit / FAINTEST));

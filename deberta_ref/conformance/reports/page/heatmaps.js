@@ -51,7 +51,7 @@ function heatmaps(picture) {
       for (const [side, part] of Object.entries(box)) cursor.style[side] = `${100 * part}%`;
     }
     const said = `port ${number(reference[n] + error[n])}, reference ${number(reference[n])}, error ${number(error[n])}`;
-    const size = picture.floor ? `: ${readable(multiple(picture, error[n]))} floors` : "";
+    const size = picture.floor ? `: ${readable(multiple(picture, error[n]))} times float32 rounding` : "";
     words.replaceChildren(h("b", {}, place(picture, slice, row, column)),
       judged(n) ? ` — ${said}${size}` : " is padded, and not judged.");
   }
@@ -91,7 +91,7 @@ function heatmaps(picture) {
   ];
 }
 
-/** An error in noise floors; where there is no noise, any error is infinite. */
+/** An error in multiples of float32 rounding; where nothing is rounded, any error is infinite. */
 function multiple({ floor }, error) {
   if (!Number.isFinite(error)) return Infinity;
   return floor ? Math.abs(error) / floor : error === 0 ? 0 : Infinity;

@@ -20,7 +20,7 @@ function header() {
   const facts = [
     count(report.cases.length, "case"),
     ...Object.entries(STATUSES).filter(([status]) => counts[status]).map(([status, word]) => `${counts[status]} ${word}`),
-    `limit ${report.limit} noise multiples`,
+    `limit: ${report.limit} times the float32 rounding error of a right implementation`,
     `${report.seconds.toFixed(report.seconds < 10 ? 1 : 0)} s`,
     `deberta-ref ${versions.deberta_ref}, NumPy ${versions.numpy}, Python ${versions.python}`,
   ];
@@ -38,7 +38,7 @@ function diagnosis() {
   return h("section", {},
     report.diagnosis.length > 0 && [
       h("h2", {}, fits ? "The likely mistake" : "The nearest known mistakes"),
-      !fits && h("p", { class: "facts" }, "None of them explains every number."),
+      !fits && h("p", { class: "facts" }, "None of them reproduces your output."),
       h("ol", { class: "matches" }, report.diagnosis.slice(0, 5).map(match)),
     ],
     report.common.length > 0 && [
@@ -49,13 +49,12 @@ function diagnosis() {
 
 function match(entry) {
   const score = scoreOf(entry), colour = scoreColour(score);
-  const seen = entry.seen.length > 0 ? `; seen in ${entry.seen.join(", ")}` : "";
   return h("li", {},
     h("p", {}, h("code", {}, entry.mutant), " ",
-      h("span", { class: "score", style: { background: css(colour), color: inkOn(colour) } }, readable(score)), " ",
-      h("span", {}, "noise multiples away")),
+      h("span", { class: "score", style: { background: css(colour), color: inkOn(colour) } }, readable(score))),
     h("p", {}, entry.sentence),
-    h("p", { class: "facts" }, `${entry.clause} in spec/${entry.chapter.replace(/^spec\//, "")}${seen}`));
+    h("p", {}, `It ${entry.closeness}.`),
+    h("p", { class: "facts" }, `${entry.origin}.`));
 }
 
 function scores() {
@@ -65,8 +64,8 @@ function scores() {
     h("h2", {}, "Scores of all cases"),
     scoresHistogram(report.cases),
     h("p", { class: "facts" },
-      "A score is the port’s error in multiples of the noise floor: of what right evaluations in float32 differ by. ",
-      `A right port scores near 1; over ${report.limit} is a mistake. `,
+      `A score of ${report.limit}, the limit, is an error of ${report.limit} times the float32 rounding error of a `,
+      "right implementation. A right port scores about 1. ",
       without > 0 && `${count(without, "case")} without a score.`));
 }
 

@@ -38,7 +38,7 @@ function chooser(picture, begin, show) {
   const square = (score, slice) => {
     const kept = picture.slices.indexOf(slice), colour = scoreColour(score ?? Infinity);
     const words = leading(picture, slice).join(", ");
-    const title = `${words}: the worst error is ${readable(score ?? Infinity)} floors`;
+    const title = `${words}: the worst error is ${readable(score ?? Infinity)} times float32 rounding`;
     return h("label", { title: kept < 0 ? `${title}; left out of this page` : title },
       h("input", { type: "radio", name, disabled: kept < 0, checked: kept === begin, "aria-label": words,
         onchange: () => show(kept) }),

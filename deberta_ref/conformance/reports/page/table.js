@@ -66,7 +66,7 @@ function row(entry) {
 
 const farthest = Math.max(100, ...report.cases.map((entry) => entry.score ?? 0));
 
-/** Where a score stands between a hundredth of the noise floor and the largest score of all. */
+/** Where a score stands between a hundredth and the largest score of all. */
 function track(score) {
   if (score === null) return null;
   const log = (x) => Math.log10(Math.min(Math.max(x, 0.01), farthest)) + 2;

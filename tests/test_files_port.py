@@ -8,9 +8,9 @@ from kit import CASES, HOLES, golden_layer, refusal, score, unusable
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import from_preset, model, trace
-from deberta_ref.conformance.ports.exported import export
 from deberta_ref.conformance.ports.files import files_port
 from deberta_ref.conformance.ports.protocol import NotOffered
+from deberta_ref.conformance.ports.questions import export
 
 CHOSEN = ("model/holes", "model/sharp-attention", "long/small", "layer/last", "ops/gelu", "tokenizer/pairs")
 
@@ -140,11 +140,11 @@ def test_an_empty_directory_is_taken(tmp_path):
     assert (tmp_path / "empty" / "README.md").is_file()
 
 
-def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_an_export_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("deberta_ref.conformance.ports.exported.write_manifest", fail)
+    monkeypatch.setattr("deberta_ref.conformance.ports.questions.write_manifest", fail)
     with pytest.raises(OSError, match="no space left"):
         export([HOLES], tmp_path / "questions")
     assert list(tmp_path.iterdir()) == []

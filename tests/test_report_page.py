@@ -134,7 +134,7 @@ def test_heat_maps_are_read_with_the_keyboard_and_show_another_head(opened, flip
     assert page.execute_script(PIXELS, 0) != pixels
 
 
-def test_padded_pairs_stay_clear(opened, flipped):
+def test_padded_pairs_are_transparent(opened, flipped):
     page = opened(flipped)
     choose(page, "model/holes")
     _, _, colours = page.execute_script(PIXELS, 2)
@@ -184,7 +184,7 @@ def test_a_port_that_conforms_has_a_page_too(opened, tmp_path):
     opened(Report("nothing", (), reasons=("No case was judged.",)))
 
 
-def test_nothing_that_a_port_says_is_run(opened):
+def test_text_from_a_port_is_never_run(opened):
     verdict = Verdict(HOSTILE, HOSTILE, "error", notes=(HOSTILE,), reproduce=HOSTILE, first_tap=HOSTILE)
     report = Report(
         HOSTILE, (verdict,), (Match(HOSTILE, HOSTILE, 1.0, HOSTILE, HOSTILE, (HOSTILE,)),), (HOSTILE,), (HOSTILE,)

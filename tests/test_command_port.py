@@ -78,7 +78,7 @@ def test_it_may_decline_what_is_not_a_model(command):
     assert "ended with 77" in refusal(port)
 
 
-def test_words_are_split_as_a_shell_does_and_nothing_is_run_by_one(command, tmp_path):
+def test_words_are_split_as_a_shell_would_but_no_shell_runs(command, tmp_path):
     port = command(
         """
         import shutil, sys
@@ -147,7 +147,7 @@ def test_a_command_that_never_answers_is_waited_for_three_times(command):
     assert time.perf_counter() - start < 10
 
 
-def test_without_standard_error_the_output_is_shown(command):
+def test_without_standard_error_the_last_lines_of_standard_output_are_shown(command):
     assert refusal(command("print('usage: …')\nraise SystemExit(2)")).endswith(
         "ended with 2. The last lines on its stdout: usage: …"
     )
@@ -158,7 +158,7 @@ def test_a_crash_is_said_by_the_name_of_its_signal(command):
     assert "for model/holes it was ended by SIGSEGV." in refusal(port)
 
 
-def test_one_that_takes_too_long_is_ended_with_all_that_it_started(command, tmp_path):
+def test_a_command_that_takes_too_long_is_killed_with_its_child_processes(command, tmp_path):
     beat = tmp_path / "beat"
     port = command(
         f"""
@@ -178,7 +178,7 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_started(command, tmp_
 
 
 @pytest.mark.usefixtures("default_signals")
-def test_an_interrupt_ends_it(command, tmp_path):
+def test_an_interrupt_ends_the_command(command, tmp_path):
     beat = tmp_path / "beat"
     port = command(
         f"""
@@ -196,7 +196,7 @@ def test_an_interrupt_ends_it(command, tmp_path):
     assert (beat.stat().st_size if beat.exists() else 0) == size
 
 
-def test_one_that_leaves_something_running_is_not_waited_for(command, tmp_path):
+def test_a_command_that_leaves_a_process_running_is_not_waited_for(command, tmp_path):
     left = tmp_path / "left"
     port = command(
         f"""
@@ -221,7 +221,7 @@ def test_an_answer_that_cannot_be_read_is_a_sentence(command, what):
 
 
 @pytest.mark.parametrize(("make", "what"), [("mkdir", "directory"), ("mkfifo", "pipe or a device")])
-def test_what_is_no_file_is_no_answer_and_is_not_waited_for(command, make, what):
+def test_an_answer_that_is_not_a_regular_file_is_refused_without_waiting(command, make, what):
     if not hasattr(os, make):
         pytest.skip(f"no {make} here")
     assert refusal(command(f"import os, sys\nos.{make}(sys.argv[3])")) == (
@@ -230,7 +230,7 @@ def test_what_is_no_file_is_no_answer_and_is_not_waited_for(command, make, what)
     )
 
 
-def test_nothing_stays_on_the_disk(command, tmp_path, monkeypatch):
+def test_no_temporary_files_are_left(command, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     port = command("")
     refusal(port)

@@ -1,4 +1,4 @@
-"""What failing cases have in common: the sentence is the right one, true of all that fail and of none that passes."""
+"""What failing cases have in common: each sentence is true of every case that fails, and of none that passes."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ import pytest
 from kit import CASES
 
 from deberta_ref import model
-from deberta_ref.conformance.diagnosis.common import in_common
+from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
@@ -27,33 +27,35 @@ def judged(name):
     return passing, failing
 
 
-ALONE = "A token alone is wrong, which hears itself whatever its score: not all of it is in scores or positions."
+ALONE = "Even one-token inputs fail, so the error is not only in scores or positions."
 WHOLE = ["Every whole model fails.", ALONE]
+
+PUBLISHED = "at bucket_size 256 and max_sequence_length 512"
 
 SENTENCES = {
     "buckets-not-logarithmic": [
-        "Only tokens with another valid one more than 131 away are wrong, at bucket_size 256 of 512.",
-        "Only cases with tokens so far apart that their bucket is not their distance fail.",
+        f"Only tokens with another valid token more than 131 positions away are wrong, {PUBLISHED}.",
+        "Only cases with distances in logarithmic buckets fail.",
     ],
     "bucket-multiplied-first": [
-        "Only tokens with another valid one more than 510 away are wrong.",
+        "Only tokens with another valid token more than 510 positions away are wrong.",
         "Only the first token of an example is wrong.",
     ],
     "bucket-half-rounded-up": ["Only cases with an odd bucket_size fail."],
     "row-wraps": [
-        "Only tokens with another valid one more than 511 away are wrong, at bucket_size 256 of 512.",
+        f"Only tokens with another valid token more than 511 positions away are wrong, {PUBLISHED}.",
         "Only cases with more tokens than max_sequence_length fail.",
         "Only cases of the suite long fail.",
     ],
     "padding-heard": [
         "Only examples with padding are wrong.",
-        "Of models with 8 features or more, only cases with padding fail.",
-        "Of models with 8 features or more, only batches whose examples have different masks fail.",
+        "Of models with a hidden_dim of 8 or more, only cases with padding fail.",
+        "Of models with a hidden_dim of 8 or more, only batches whose examples have different padding masks fail.",
     ],
     "mask-of-the-first-example": [
         "Only the examples of a batch after the first are wrong.",
         "Only examples with padding are wrong.",
-        "Of models with 8 features or more, only cases with padding fail.",
+        "Of models with a hidden_dim of 8 or more, only cases with padding fail.",
     ],
     "holes-collapse": ["Only cases with padding between valid tokens fail."],
     "id-0-is-padding": [
@@ -61,15 +63,15 @@ SENTENCES = {
         "Only cases in which a valid token has the id 0 fail.",
     ],
     "epsilon-1e-12": [
-        "Of models with 8 features or more, only cases with an embedding whose variance is below 0.0227 fail."
+        "Of models with a hidden_dim of 8 or more, only cases with an embedding whose variance is below 0.0227 fail."
     ],
-    "softmax-unshifted": ["Only cases with scores beyond ±20.4 fail."],
-    "heads-interleaved": ["Of models with 8 features or more, only models with several heads fail.", ALONE],
+    "softmax-unshifted": ["Only cases with attention scores beyond ±20.4 fail."],
+    "heads-interleaved": ["Of models with a hidden_dim of 8 or more, only models with several heads fail.", ALONE],
     "probs-of-the-next-head": [
-        "Of models with 8 features or more, only cases with several heads and several positions fail."
+        "Of models with a hidden_dim of 8 or more, only cases with several heads and several positions fail."
     ],
     "first-layer-repeated": ["Only models with several layers fail.", ALONE],
-    "p2c-index-flipped": ["Of models with 8 features or more, only cases with several positions fail."],
+    "p2c-index-flipped": ["Of models with a hidden_dim of 8 or more, only cases with several positions fail."],
     "attention-without-residual": WHOLE,
     "gelu-tanh": [ALONE],
     "epsilon-1e-6": [],
@@ -134,7 +136,7 @@ def test_nothing_is_said_of_failing_cases_that_have_nothing_in_common():
         assert in_common([case for case in MODELS if case not in failing], moved) == []
 
 
-def test_nothing_is_said_of_what_a_passing_case_has_too():
+def test_no_sentence_is_said_that_is_true_of_a_passing_case():
     passing, failing = judged("bucket-half-rounded-up")
     odd = CASES["model/odd-buckets"]
     assert in_common([*passing, odd], failing) == []
@@ -145,7 +147,7 @@ def test_which_operations_are_wrong_is_said_where_others_are_right():
     wrong = [case for case in ops if case.manifest["operation"] in {"gelu", "softmax"}]
     right = [case for case in ops if case not in wrong]
     assert in_common(right, [(case, {}) for case in wrong])[0] == (
-        "Of the operations alone, only gelu and softmax are wrong."
+        "Of the single operations, only gelu and softmax are wrong."
     )
     assert in_common([], [(case, {}) for case in ops]) == []
 

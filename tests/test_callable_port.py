@@ -28,7 +28,7 @@ EVERYTHING = f"""{IMPORTS}
         run.tokenize = lambda texts, T: Tokenizer.from_preset(directory)(texts, sequence_length=T)
         return run
 """
-"""A port that answers every suite, with no more than it must."""
+"""A port that answers every suite, with only the values that it must give."""
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_file_replaces_no_library_of_its_name_and_imports_what_is_beside_it(wr
 
 def test_a_function_is_a_port():
     port = callable_port(from_params(trace))
-    assert port.name.startswith("test_kit_ports:from_params")
+    assert port.name.startswith("test_callable_port:from_params")
     assert score(port, HOLES) < 2
 
 
@@ -120,7 +120,7 @@ def test_a_class_and_a_method_are_functions_too(written):
     assert score(callable_port(f"{path}:Port.load"), HOLES) < 2
 
 
-def test_it_is_handed_copies_in_int64_and_float32():
+def test_run_gets_copies_in_int64_and_float32():
     seen = {}
 
     def run(inputs):
@@ -188,7 +188,7 @@ def test_of_large_checkpoints_only_the_last_is_kept(monkeypatch):
     assert len(port.runs) <= 2  # type: ignore[attr-defined]
 
 
-def test_what_it_does_not_offer_is_skipped_with_a_sentence_that_says_how_to_offer_it():
+def test_a_case_that_a_port_does_not_offer_is_skipped_with_how_to_offer_it():
     port = callable_port(from_params(lambda _params, _inputs: None))
     for name, attribute in [
         ("layer/last", "layer = layer(inputs, n)"),
@@ -309,13 +309,13 @@ def test_load_must_return_a_function():
     )
 
 
-def test_a_port_that_refuses_long_inputs_is_told_of_the_clause():
+def test_a_port_that_refuses_long_inputs_is_told_where_they_are_specified():
     port = callable_port(from_params(trace))
     assert "it raised ValueError: token_ids may have up to max_sequence_length = 16" in refusal(
         port, CASES["long/small"]
     )
     assert refusal(port, CASES["long/small"]).endswith(
-        "T exceeds max_sequence_length here, and REL-LONG says what to do then."
+        "It has more tokens than max_sequence_length: spec/08-long-inputs.md says what to do then."
     )
 
 
@@ -327,7 +327,7 @@ def test_an_interrupt_passes_through():
         callable_port(lambda _directory: run).answer(HOLES)
 
 
-def test_what_it_prints_goes_to_standard_error(written):
+def test_what_a_port_prints_goes_to_standard_error(written):
     path = written(
         """
         import ctypes, os, sys
@@ -390,13 +390,13 @@ def test_checkpoints_with_the_same_parameters_are_one():
     assert checkpoints.of(CASES["model/sharp-attention"]) != checkpoints.of(CASES["model/tiny-variance"])
 
 
-def test_a_str_is_no_answer():
+def test_a_string_is_not_an_answer():
     assert refusal(callable_port(from_params(lambda _params, _inputs: "right"))) == (
         "run must return an array or a mapping of names to arrays; got str for model/holes."
     )
 
 
-def test_a_port_that_is_named_by_half_is_refused_with_what_to_write(written, tmp_path, monkeypatch):
+def test_an_incomplete_name_of_a_port_is_refused_with_what_to_write(written, tmp_path, monkeypatch):
     (tmp_path / "w").mkdir()
     written(EVERYTHING, "w/np_port.py")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Chapter 13, JUDGE-SHOWN: a value that is handed over wrongly is told from one that is computed wrongly."""
+"""Chapter 13, JUDGE-SHOWN: a tap that is mislabelled is told from one that is computed wrongly."""
 
 import io
 import json
@@ -59,19 +59,20 @@ def shown(found):
 
 @clause("JUDGE-SHOWN", "JUDGE-FIRST")
 @pytest.mark.parametrize(("port", "kind"), [(UNSCALED, "scores"), (TRANSPOSED, "probs"), (CONFUSED, "key")])
-def test_a_tap_that_is_only_shown_wrongly_fails_and_is_no_wrong_operation(port, kind):
+def test_a_tap_that_is_mislabelled_fails_and_is_no_wrong_operation(port, kind):
     verdict = judge.verdict_on(port, CASES["model/holes"])
     assert verdict.status == "fail"
     assert verdict.first_tap == f"layers.0.attention.{kind}"
-    assert verdict.shown_wrongly == (f"layers.0.attention.{kind}", f"layers.1.attention.{kind}")
+    assert verdict.mislabelled_taps == (f"layers.0.attention.{kind}", f"layers.1.attention.{kind}")
     assert verdict.first_operation is None
 
 
 def test_every_report_says_that_the_port_itself_may_be_right():
     found = report(UNSCALED)
     sentence = (
-        "What is handed over as layers.n.attention.scores is not what spec/09 means by that name: in all failing cases "
-        "it is wrong, while all that is computed from it is right. Nothing else is wrong: the port itself may be right."
+        "layers.n.attention.scores is mislabelled: the port hands over something else under that name. In all failing "
+        "cases it is wrong, while everything computed from it is right. Nothing else is wrong: the port itself may be "
+        "right."
     )
     assert not found.conforms
     assert found.common == (sentence,)
@@ -87,25 +88,25 @@ def test_every_report_says_that_the_port_itself_may_be_right():
 
 
 @clause("JUDGE-FIRST")
-def test_the_first_wrong_operation_is_what_is_wrong_besides():
+def test_the_first_wrong_operation_is_the_first_wrong_tap_that_is_not_mislabelled():
     port = Port(UNSCALED.change, mutants["gelu-tanh"].model())
     verdict = judge.verdict_on(port, CASES["model/holes"])
     assert verdict.first_tap == "layers.0.attention.scores"
-    assert verdict.shown_wrongly == ("layers.0.attention.scores",)  # in layer 1 what is computed from them is wrong
+    assert verdict.mislabelled_taps == ("layers.0.attention.scores",)  # in layer 1 what is computed from them is wrong
     assert verdict.first_operation == "layers.0.feedforward.inner"
-    assert verdict.remarks[-1].endswith("The first wrong value besides is layers.0.feedforward.inner.")
+    assert verdict.remarks[-1].endswith("The first other wrong value is layers.0.feedforward.inner.")
     found = report(port)
-    assert "in 3 of the 5 failing cases it is wrong" in found.common[0]
+    assert "In 3 of the 5 failing cases it is wrong" in found.common[0]
     assert "may be right" not in shown(found)
     assert found.diagnosis[0].mutant == "gelu-tanh"
 
 
-def test_a_tap_without_those_after_it_is_held_against_the_next_that_there_is():
+def test_the_next_tap_is_used_if_a_downstream_one_is_missing_or_mislabelled():
     left = lambda taps: {name: tap for name, tap in taps.items() if not name.endswith(("probs", "context"))}
     port = Port(lambda taps: left(UNSCALED.change(taps)))
     assert judge.verdict_on(port, CASES["model/holes"]).first_operation is None
     both = Port(lambda taps: TRANSPOSED.change(UNSCALED.change(taps)))
-    assert len(judge.verdict_on(both, CASES["model/holes"]).shown_wrongly) == 4
+    assert len(judge.verdict_on(both, CASES["model/holes"]).mislabelled_taps) == 4
 
 
 def moved(tap):
@@ -113,27 +114,27 @@ def moved(tap):
     return Port(lambda taps: {name: x + 1 if name == tap else x for name, x in taps.items()})
 
 
-def test_the_output_itself_is_never_only_shown_wrongly():
+def test_the_output_itself_is_never_mislabelled():
     verdict = judge.verdict_on(moved("output"), CASES["model/holes"])
-    assert (verdict.first_tap, verdict.first_operation, verdict.shown_wrongly) == ("output", "output", ())
+    assert (verdict.first_tap, verdict.first_operation, verdict.mislabelled_taps) == ("output", "output", ())
 
 
 @pytest.mark.parametrize("tap", [name for name in CASES["model/holes"].order if name != "output"])
-def test_every_other_tap_can_be_shown_wrongly(tap):
+def test_every_other_tap_can_be_mislabelled(tap):
     verdict = judge.verdict_on(moved(tap), CASES["model/holes"])
-    assert (verdict.shown_wrongly, verdict.first_operation) == ((tap,), None)
+    assert (verdict.mislabelled_taps, verdict.first_operation) == ((tap,), None)
 
 
 @clause("JUDGE-SHOWN")
 @pytest.mark.parametrize("name", [m.id for m in mutants.values() if m.shows == "output"])
-def test_what_is_computed_wrongly_is_not_said_to_be_shown_wrongly(name):
+def test_what_is_computed_wrongly_is_not_called_mislabelled(name):
     port, cases = Port(dict, mutants[name].model()), [CASES[name] for name in IDS]
     try:
         verdicts = agreed(cases, [judge.verdict_on(port, case) for case in cases])
     except (ValueError, IndexError, TypeError):
         return  # the mutant cannot compute it
     for verdict in verdicts:
-        assert verdict.shown_wrongly == ()
+        assert verdict.mislabelled_taps == ()
         assert verdict.first_operation == verdict.first_tap
 
 
@@ -144,10 +145,10 @@ def test_a_small_error_that_is_diluted_is_a_wrong_operation():
     assert verdict.first_operation == verdict.first_tap == "layers.0.attention.context"
 
 
-def test_a_case_of_one_token_does_not_tell_and_follows_the_others():
+def test_a_case_of_one_token_cannot_tell_and_follows_the_others():
     one = CASES["model/one-token"]
-    assert judge.verdict_on(UNSCALED, one).shown_wrongly == ()
+    assert judge.verdict_on(UNSCALED, one).mislabelled_taps == ()
     verdicts = {verdict.id: verdict for verdict in report(UNSCALED).verdicts}
     assert verdicts["model/one-token"].first_operation is None
     unbiased = report(Port(dict, mutants["bias-scale-without-root"].model()))
-    assert {v.shown_wrongly for v in unbiased.verdicts} == {()}
+    assert {v.mislabelled_taps for v in unbiased.verdicts} == {()}
