@@ -35,11 +35,7 @@ class Config:
                 least = 2 if field.name == "bucket_size" else 1
                 object.__setattr__(self, field.name, _size(field.name, getattr(self, field.name), least))
         object.__setattr__(self, "dropout", _probability("dropout", self.dropout))
-        if self.hidden_dim % self.num_heads:  # IN-CONFIG
-            raise ValueError(
-                f"hidden_dim must be a multiple of num_heads, so that every head is as wide; got hidden_dim "
-                f"{self.hidden_dim} and num_heads {self.num_heads}."
-            )
+        _check_heads(self.hidden_dim, self.num_heads)
 
     @property
     def head_dim(self) -> int:
@@ -50,6 +46,14 @@ class Config:
     def num_relative(self) -> int:
         """The number R of relative embeddings: 2 · bucket_size."""
         return 2 * self.bucket_size
+
+
+def _check_heads(hidden_dim: int, num_heads: int) -> None:
+    if hidden_dim % num_heads:  # IN-CONFIG
+        raise ValueError(
+            f"hidden_dim must be a multiple of num_heads, so that every head is as wide; got hidden_dim {hidden_dim} "
+            f"and num_heads {num_heads}."
+        )
 
 
 def _size(name: str, value: Any, least: int) -> int:

@@ -80,12 +80,13 @@ def pack(inputs: Any, params: Params, *, allow_long: bool = False) -> Batch:
     config = params.config
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs must be a mapping with {' and '.join(KEYS)}; got {type(inputs).__name__}.")
-    faults = [f"{key} is missing" for key in KEYS if key not in inputs]
-    faults += [f"{key!r} is unknown" for key in inputs if key not in KEYS]
+    given = dict(inputs)
+    faults = [f"{key} is missing" for key in KEYS if key not in given]
+    faults += [f"{key!r} is unknown" for key in given if key not in KEYS]
     if faults:  # IN-KEYS
         raise ValueError(f"inputs must have token_ids and padding_mask and nothing else; {' and '.join(faults)}.")
-    ids = _integers("token_ids", inputs["token_ids"])
-    mask = _integers("padding_mask", inputs["padding_mask"])
+    ids = _integers("token_ids", given["token_ids"])
+    mask = _integers("padding_mask", given["padding_mask"])
     if mask.shape != ids.shape:  # IN-MASK
         raise ValueError(f"padding_mask must have the shape of token_ids, {ids.shape}; got {mask.shape}.")
     _check_length(ids.shape[1], config, allow_long=allow_long)

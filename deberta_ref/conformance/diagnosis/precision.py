@@ -7,8 +7,7 @@ case: in the mean and at the largest, so that no case and no number stands out, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,26 +17,13 @@ from deberta_ref import ops
 from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.mistakes.loading import bfloat16
-from deberta_ref.conformance.mistakes.mistake import chapter, predicted
+from deberta_ref.conformance.mistakes.mistake import Lowered, Mistake, Rounding, predicted
 from deberta_ref.conformance.verdict import Match
 from deberta_ref.fast import gelu
 
 FACTOR = 2.25
 """How many times more or less a port may err than is predicted, in any case. Measured: where other operations are in
 that precision, or their results too, it is up to 2.1; a rougher precision is 8 times as far, mistakes 3.8 and more."""
-
-Rounding = Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class Precision:
-    """One way to compute less exactly than in float32."""
-
-    id: str  # never changes
-    clause: str  # of spec/, that it breaks
-    sentence: str  # what it does, to a port's author
-    ways: tuple[Mapping[str, Any], ...]  # what stands for the model's functions, by name; they compute in float32
-    mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
 
 
 def float16(x: Any) -> Any:
@@ -130,67 +116,65 @@ def linear(rounding: Rounding) -> dict[str, Any]:
 
 
 PRECISIONS = (
-    Precision(
+    Mistake(
         "precision-tf32-products",
         "NOISE-LEGAL",
         "Matrix products round their operands to TensorFloat-32 or float16: told by the size of the errors.",
-        (products(tf32), products(cut(13))),
-        ("products-in-half",),
+        Lowered((products(tf32), products(cut(13))), ("products-in-half",)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-products",
         "NOISE-LEGAL",
         "Matrix products round their operands to bfloat16: told by the size of the errors.",
-        (products(bfloat16), products(cut(16))),
+        Lowered((products(bfloat16), products(cut(16)))),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-autocast",
         "NUM-DTYPE",
         "Matrix products and their results are of bfloat16, as under autocast: told by the size of the errors.",
-        (autocast(bfloat16),),
+        Lowered((autocast(bfloat16),)),
     ),
-    Precision(
+    Mistake(
         "precision-float16-attention",
         "NOISE-LEGAL",
         "Attention, and nothing else, is of float16 or TensorFloat-32: told by the size of the errors.",
-        (attention(tf32), all_of_attention(float16)),
+        Lowered((attention(tf32), all_of_attention(float16))),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-attention",
         "NOISE-LEGAL",
         "Attention, and nothing else, is of bfloat16: told by the size of the errors.",
-        (attention(bfloat16), all_of_attention(bfloat16)),
+        Lowered((attention(bfloat16), all_of_attention(bfloat16))),
     ),
-    Precision(
+    Mistake(
         "precision-int8-products",
         "NOISE-LEGAL",
         "Linear maps round their operands to integers of 8 bits: told by the size of the errors.",
-        (linear(int8),),
+        Lowered((linear(int8),)),
     ),
-    Precision(
+    Mistake(
         "precision-half-softmax",
         "NUM-DTYPE",
         "The softmax is of float16: told by the size of the errors.",
-        (softmax(float16), exponentials(float16)),
-        ("softmax-in-half",),
+        Lowered((softmax(float16), exponentials(float16)), ("softmax-in-half",)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-softmax",
         "NUM-DTYPE",
         "The softmax is of bfloat16: told by the size of the errors.",
-        (softmax(bfloat16),),
+        Lowered((softmax(bfloat16),)),
     ),
-    Precision(
+    Mistake(
         "precision-float16",
         "NUM-DTYPE",
         "Everything is computed in float16: told by the size of the errors.",
-        (everything(float16),),
+        Lowered((everything(float16),)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16",
         "NUM-DTYPE",
         "Everything is computed in bfloat16: told by the size of the errors.",
-        (everything(bfloat16),),
+        Lowered((everything(bfloat16),)),
     ),
 )
 
@@ -203,11 +187,10 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
     """
     found = []
     for precision in PRECISIONS:
-        scores = [_worst(exchanged(**functions), evidence, out_of_time) for functions in precision.ways]
-        if min(scores) <= FACTOR:
-            found.append(
-                Match(precision.id, precision.clause, min(scores), precision.sentence, chapter(precision.clause))
-            )
+        ways = [functions for lowered in precision.of(Lowered) for functions in lowered.ways]
+        score = min(_worst(exchanged(**functions), evidence, out_of_time) for functions in ways)
+        if score <= FACTOR:
+            found.append(precision.match(score))
     return sorted(found, key=lambda match: match.score)
 
 

@@ -6,52 +6,28 @@ noise decides between the two. So it is told exactly, number by number, and not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.diagnosis.precision import float16
 from deberta_ref.conformance.mistakes.loading import bfloat16
-from deberta_ref.conformance.mistakes.mistake import chapter
+from deberta_ref.conformance.mistakes.mistake import Mistake, Returned
 from deberta_ref.conformance.verdict import LIMIT, Match
 
-
-@dataclass(frozen=True)
-class Returned:
-    """One type that values are returned in."""
-
-    id: str  # never changes
-    clause: str  # of spec/, that it breaks
-    sentence: str  # what it does, to a port's author
-    rounding: Callable[[Any], Any]
-    bits: int  # of a significand, its first one included
-    lowest: int  # the exponent, as of np.frexp, of the smallest number that has them all
-
-    def half_a_step(self, x: Any) -> Any:
-        """Half of the distance between numbers of this type, where ``x`` is."""
-        exponent = np.maximum(np.where(x == 0, self.lowest, np.frexp(x)[1]), self.lowest)
-        return np.ldexp(1.0, exponent - self.bits - 1)
-
-
 RETURNED = (
-    Returned(
+    Mistake(
         "output-rounded-to-float16",
         "NUM-DTYPE",
         "What is returned was computed in float32, and is right, but was rounded to float16 in the end.",
-        float16,
-        11,
-        -13,
+        Returned(float16, 11, -13),
     ),
-    Returned(
+    Mistake(
         "output-rounded-to-bfloat16",
         "NUM-DTYPE",
         "What is returned was computed in float32, and is right, but was rounded to bfloat16 in the end.",
-        bfloat16,
-        8,
-        -125,
+        Returned(bfloat16, 8, -125),
     ),
 )
 
@@ -64,12 +40,12 @@ def returned_rounded(evidence: Sequence[Evidence]) -> list[Match]:
     failing = [e for e in evidence if e.fails]
     if not failing or not all(e.finite for e in failing):
         return []
-    scores = {returned: max(_unexplained(returned, e) for e in failing) for returned in RETURNED}
-    return [
-        Match(returned.id, returned.clause, score, returned.sentence, chapter(returned.clause))
-        for returned, score in scores.items()
-        if score <= LIMIT
-    ]
+    found = []
+    for mistake in RETURNED:
+        score = max(_unexplained(returned, e) for e in failing for returned in mistake.of(Returned))
+        if score <= LIMIT:
+            found.append(mistake.match(score))
+    return found
 
 
 def _unexplained(returned: Returned, e: Evidence) -> float:
