@@ -33,7 +33,8 @@ from safetensors.numpy import load_file, save_file
 from deberta_ref import model
 from deberta_ref.conformance.cases import noise
 from deberta_ref.conformance.cases.corpus import ROW, Case, corpus
-from deberta_ref.conformance.mistakes.mutants import Mutant, mutants, variations
+from deberta_ref.conformance.mistakes.mistake import Mistake
+from deberta_ref.conformance.mistakes.mutants import mutants, variations
 from deberta_ref.taps import tap_axes
 
 HERE = Path(__file__).parent
@@ -195,7 +196,7 @@ def write(case: Case, root: Path, versions: dict[str, str], least: float = 2 * R
     (place / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def shows(case: Case, mutant: Mutant, floors: dict[str, noise.Size], least: float) -> bool:
+def shows(case: Case, mutant: Mistake, floors: dict[str, noise.Size], least: float) -> bool:
     """Whether what is required of this mutant, in float32, scores ``least`` noise multiples or more."""
     try:
         answer = case.evaluate(mutant.model(), "float32")

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from deberta_ref import Tokenizer
 from deberta_ref.checkpoints import locate
 from deberta_ref.conformance.cases.corpus import tokenized
-from deberta_ref.conformance.cases.variants import copied
+from deberta_ref.conformance.cases.variants import Edit, copied
 from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
 PORT = Path(__file__).parents[1] / "ports" / "tools" / "text.py"
@@ -183,7 +183,7 @@ def write(root: Path, only: str | None = None) -> list[str]:
         return []
     witnesses = asked(plans)
     reference = Tokenizer.from_preset(DEMO)
-    mutants = {m.id: copied(TEXT, m.old, m.new).Tokenizer.from_preset(DEMO) for m in MUTANTS}
+    mutants = {m.id: copied(TEXT, *m.of(Edit)).Tokenizer.from_preset(DEMO) for m in MUTANTS}
     for n, plan in enumerate(plans):
         expected = given(reference, plan)
         others = {name: given(mutant, plan) for name, mutant in mutants.items()}

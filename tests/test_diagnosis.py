@@ -18,13 +18,14 @@ from deberta_ref.cli import main
 from deberta_ref.conformance import reports
 from deberta_ref.conformance.cases.corpus import ordinary, tokenized
 from deberta_ref.conformance.cases.operations import operation
-from deberta_ref.conformance.cases.variants import combined, exchanged
+from deberta_ref.conformance.cases.variants import Edit, combined, copied, exchanged
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.diagnosis.precision import PRECISIONS, RETURNED, float16, returned_rounded
 from deberta_ref.conformance.judging import judge
-from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each, loaded
-from deberta_ref.conformance.mistakes.mistake import CANNOT, known, of_mutant
+from deberta_ref.conformance.mistakes.known import known
+from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each
+from deberta_ref.conformance.mistakes.mistake import CANNOT, Loaded, Lowered, Returned, loaded
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.verdict import LIMIT
@@ -94,7 +95,8 @@ def that_show(place):
 
 def with_mistake(mistake, **others):
     """The port that makes it, or two at once."""
-    return Port(rounding_otherwise(combined(*mistake.rewritings)), changes=mistake.changes, **others)
+    changes = [loaded.change for loaded in mistake.of(Loaded)]
+    return Port(rounding_otherwise(combined(*mistake.of(Edit))), changes=changes, **others)
 
 
 def both(ids):
@@ -102,10 +104,15 @@ def both(ids):
     return KNOWN[one] + KNOWN[other]
 
 
+def ways_of(precision):
+    (lowered,) = precision.of(Lowered)
+    return lowered.ways
+
+
 def precise(name):
     identity, way = name.split(", way ")
     (precision,) = (precision for precision in PRECISIONS if precision.id == identity)
-    return Port(rounding_otherwise(exchanged(**precision.ways[int(way)])))
+    return Port(rounding_otherwise(exchanged(**ways_of(precision)[int(way)])))
 
 
 def shown_by_an_operation():
@@ -115,7 +122,10 @@ def shown_by_an_operation():
 
 
 def of_text(name):
-    return Port(offers={"tokenizer"}, tokenizer=mutants[name].copy().Tokenizer.from_preset("deberta_v3_demo_en"))
+    return Port(
+        offers={"tokenizer"},
+        tokenizer=copied("deberta_ref.tokenizer", *mutants[name].of(Edit)).Tokenizer.from_preset("deberta_v3_demo_en"),
+    )
 
 
 PAIRS = (
@@ -140,12 +150,12 @@ PAIRS = (
 
 HANDED = {
     "output": (that_show("output"), lambda name: with_mistake(KNOWN[name])),
-    "taps": (that_show("taps"), lambda name: with_mistake(of_mutant(mutants[name]), taps=True)),
-    "operation": (shown_by_an_operation(), lambda name: with_mistake(of_mutant(mutants[name]), offers={"ops"})),
+    "taps": (that_show("taps"), lambda name: with_mistake(mutants[name], taps=True)),
+    "operation": (shown_by_an_operation(), lambda name: with_mistake(mutants[name], offers={"ops"})),
     "text": (that_show("text"), of_text),
     "loading": ([loading.id for loading in LOADINGS], lambda name: with_mistake(KNOWN[name])),
     "pair": (PAIRS, lambda name: with_mistake(both(name))),
-    "precision": ([f"{p.id}, way {n}" for p in PRECISIONS for n in range(len(p.ways))], precise),
+    "precision": ([f"{p.id}, way {n}" for p in PRECISIONS for n in range(len(ways_of(p)))], precise),
 }
 """What is handed over, by where it shows or what it is, and the port that makes it."""
 
@@ -175,8 +185,8 @@ def handed(kind, name):
 def names_it(match, name):
     """Whether a match is what was handed over: a pair in either order; of a mutant that is a precision either name."""
     name = name.split(", way ")[0]
-    same = {precision.id for precision in PRECISIONS if name in precision.mutants}
-    same.update(*(precision.mutants for precision in PRECISIONS if precision.id == name))
+    alike = {precision.id: precision.of(Lowered)[0].mutants for precision in PRECISIONS}
+    same = {identity for identity, others in alike.items() if name in others} | {*alike.get(name, ())}
     return {*match.mutant.split(" + ")} == {*name.split(" + ")} or match.mutant in same
 
 
@@ -379,7 +389,7 @@ def test_an_output_that_is_rounded_when_it_is_returned_is_told_from_one_computed
     assert report.diagnosis[0].score < 2  # as what is right: the rounding explains the rest
 
 
-@pytest.mark.parametrize("returned", RETURNED, ids=lambda returned: returned.id)
+@pytest.mark.parametrize("returned", [m.of(Returned)[0] for m in RETURNED], ids=[m.id for m in RETURNED])
 def test_no_number_is_rounded_further_than_half_a_step_of_its_type(returned):
     random = np.random.default_rng(0)
     x = (random.normal(size=100_000) * 2.0 ** random.integers(-30, 15, 100_000)).astype(np.float32)
@@ -395,7 +405,7 @@ def test_a_wrong_output_that_is_rounded_when_it_is_returned_is_not_called_right(
     for returned in RETURNED:
         for functions, right in (({}, True), ({"gelu": lambda x: np.maximum(x, 0)}, False)):
             output = case.evaluate(exchanged(**functions), "float32")["output"]
-            found = returned_rounded([Evidence(case, {"output": returned.rounding(output)})])
+            found = returned_rounded([Evidence(case, {"output": returned.of(Returned)[0].rounding(output)})])
             assert [match.mutant for match in found] == [returned.id] * right
 
 

@@ -1,5 +1,6 @@
 """Every mistake that a port could make is rejected by some small case, and every clause has a mistake to reject."""
 
+import ast
 import importlib
 import itertools
 import re
@@ -12,13 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import package_mutants
 import pytest
 from safetensors.numpy import load_file
 from test_spec import CLAUSES
 
-from deberta_ref import Config, Params, model
-from deberta_ref.conformance.cases import noise
+from deberta_ref import Config, Params, config, model
+from deberta_ref.conformance.cases import noise, variants
 from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.cases.variants import Edit
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.verdict import Verdict
 from deberta_ref.params import Norm
@@ -118,6 +121,9 @@ def alike(one, other):
     return all(a is None or b is None or abs(a - b).max() < REJECTED for a, b in pairs)
 
 
+OF_THE_PACKAGE = {mutant.id: mutant for mutant in package_mutants.MUTANTS}
+
+
 def that_show(place):
     """The ids of the mutants that show there."""
     return [name for name, mutant in mutants.items() if mutant.shows == place]
@@ -130,23 +136,54 @@ def test_ids_never_change_their_form_and_clauses_are_known():
         assert mutant.clause in CLAUSES
         assert mutant.sentence.endswith(".")
         assert isinstance(mutant.seen, tuple)
-    rewritings = {(mutant.module, mutant.old, mutant.new) for mutant in mutants.values()}
-    assert len(rewritings) == len(mutants)
+    assert len({mutant.effect for mutant in mutants.values()}) == len(mutants)
 
 
 def test_every_clause_has_a_mutant():
-    assert {mutant.clause for mutant in mutants.values()} == CLAUSES.keys()
+    assert {mutant.clause for mutant in (*mutants.values(), *OF_THE_PACKAGE.values())} == CLAUSES.keys()
 
 
 def test_every_operation_and_every_request_below_is_of_a_mutant():
     assert list(OPERATIONS) == that_show("operation")
     assert list(REFUSALS) == that_show("refusal")
-    assert list(PACKAGE) == that_show("package")
+    assert list(PACKAGE) == list(OF_THE_PACKAGE)
 
 
 @pytest.mark.parametrize("name", mutants)
-def test_what_a_mutant_rewrites_stands_once_in_the_source(name):
-    mutants[name].copy()  # raises if it does not
+def test_the_statement_that_a_mutant_changes_is_found_exactly_once(name):
+    mutants[name].model()  # raises if it is not
+
+
+def test_a_mutant_does_not_depend_on_how_the_source_is_laid_out(monkeypatch):
+    laid_out = variants.tree_of
+    otherwise = lambda module: ast.parse(ast.unparse(laid_out(module)))  # without comments, in other lines
+    monkeypatch.setattr(variants, "tree_of", otherwise)
+    for mutant in mutants.values():
+        for module in {edit.module for edit in mutant.of(Edit)}:
+            variants.edited(otherwise(module), [edit for edit in mutant.of(Edit) if edit.module == module])
+
+
+def test_an_edit_whose_statement_is_not_found_exactly_once_is_refused():
+    for function, statement, times in [
+        ("ops.softmax", "row", 0),
+        ("ops.softmax", "nothing", 0),
+        ("recipe.factor", "return", 3),
+    ]:
+        with pytest.raises(
+            ValueError, match=rf"{statement} must stand exactly once in {function}; it is found {times}"
+        ):
+            variants.copied(f"deberta_ref.{function.split('.')[0]}", Edit(function, statement, "0"))
+
+
+def test_edits_of_one_statement_go_together_if_all_but_one_adapt_what_was_there():
+    x = np.array([[0.0, 1.0]])
+    double, more = Edit("ops.softmax", "return", "2 * _"), Edit("ops.softmax", "return", "_ + 1")
+    expected = 2 * model.softmax(x) + 1
+    assert variants.copied("deberta_ref.ops", double, more).softmax(x).tolist() == expected.tolist()
+    nothing = Edit("ops.softmax", "return", "0 * exp")
+    assert variants.copied("deberta_ref.ops", double, nothing, more).softmax(x).tolist() == [[1.0, 1.0]]
+    with pytest.raises(ValueError, match=r"Edits of return in ops\.softmax contradict each other"):
+        variants.copied("deberta_ref.ops", nothing, Edit("ops.softmax", "return", "exp"))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -250,9 +287,11 @@ REFUSALS = {
 @clause("IN-CONFIG", "IN-KEYS", "IN-IDS", "IN-MASK", "IN-LENGTH")
 @pytest.mark.parametrize("name", that_show("refusal"))
 def test_a_check_that_is_dropped_serves_what_must_be_refused(name):
+    (edit,) = mutants[name].of(Edit)
+    of_config = mutants[name].clause == "IN-CONFIG"
     with pytest.raises(ValueError, match=r" must | may "):
-        REFUSALS[name](model)
-    REFUSALS[name](mutants[name].model())
+        REFUSALS[name](config if of_config else model)
+    REFUSALS[name](variants.copied(edit.module, edit) if of_config else mutants[name].model())
 
 
 def fed(module):
@@ -290,7 +329,11 @@ PACKAGE = {
     "summary-without-signs": lambda module: {-1.0, 1.0} == set(module.signs(48).ravel()),
     "weights-written-in-out": written,
     "mixer-shifted-by-32": lambda module: module.mixed(0, 0, 0, 1)[0] == 0xE220A8397B1DCDAF,
-    "factor-of-the-outputs": lambda module: module.factor("layers.1.down.weight", (48, 64)) == 110,
+    "factor-of-the-outputs": lambda module: (
+        module.factor("layers.1.down.weight", (48, 64)) == 110
+        and module.from_recipe(Config(9, 1, 1, 3, 4)).layers[0].down.weight[0, 0]
+        == from_recipe(Config(9, 1, 1, 3, 4)).layers[0].down.weight[0, 0]
+    ),
     "draws-around-a-half": lambda module: (
         module.from_recipe(Config(9, 1, 1, 3, 4)).token_embedding[0, 0] == 0.766845703125
     ),
@@ -323,7 +366,8 @@ PACKAGE = {
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
 @clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-SHOWN", "JUDGE-CONFORMS")
-@pytest.mark.parametrize("name", that_show("package"))
+@pytest.mark.parametrize("name", OF_THE_PACKAGE)
 def test_a_mistake_of_the_package_itself_is_rejected(name):
-    assert PACKAGE[name](importlib.import_module(mutants[name].module))
-    assert not PACKAGE[name](mutants[name].copy())
+    (edit,) = OF_THE_PACKAGE[name].of(Edit)
+    assert PACKAGE[name](importlib.import_module(edit.module))
+    assert not PACKAGE[name](variants.copied(edit.module, edit))

@@ -11,7 +11,7 @@ from test_spec import CLAUSES
 
 from deberta_ref import Tokenizer
 from deberta_ref.conformance.cases.corpus import corpus, tokenized
-from deberta_ref.conformance.cases.variants import copied
+from deberta_ref.conformance.cases.variants import Edit, copied
 from deberta_ref.conformance.mistakes.mutants.text import MUTANTS, TEXT
 
 clause = pytest.mark.clause
@@ -25,7 +25,7 @@ OF_MASK = [mutant.id for mutant in MUTANTS if mutant.clause == "TOK-MASK"]  # no
 @cache
 def mutants():
     """A tokenizer with each mistake."""
-    return {m.id: copied(TEXT, m.old, m.new).Tokenizer.from_preset(DEMO) for m in MUTANTS}
+    return {m.id: copied(TEXT, *m.of(Edit)).Tokenizer.from_preset(DEMO) for m in MUTANTS}
 
 
 @cache

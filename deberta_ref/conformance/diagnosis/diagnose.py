@@ -16,7 +16,8 @@ from deberta_ref.conformance.diagnosis.evidence import Clock, Evidence, Explanat
 from deberta_ref.conformance.diagnosis.pairs import pairs
 from deberta_ref.conformance.diagnosis.precision import recognised, returned_rounded
 from deberta_ref.conformance.diagnosis.text import of_texts
-from deberta_ref.conformance.mistakes.mistake import Mistake, can, known, known_in_operations
+from deberta_ref.conformance.mistakes.known import known, known_in_operations
+from deberta_ref.conformance.mistakes.mistake import Mistake, can
 from deberta_ref.conformance.verdict import LIMIT, Match
 
 MODELS = {"model", "long"}

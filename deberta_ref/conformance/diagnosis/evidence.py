@@ -13,7 +13,7 @@ import numpy as np
 from deberta_ref.conformance.cases import noise
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.conformance.cases.noise import Size
-from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, of_mutant, predicted
+from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, predicted
 from deberta_ref.conformance.mistakes.mutants import variations
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.params import Params
@@ -50,7 +50,7 @@ class Evidence:
         self.case = case.with_values()  # a copy, so that the parameters that it loads go when the evidence goes
         self.found = {name: np.asarray(value) for name, value in found.items() if name in case.expected}
         self.finite = all(np.isfinite(value).all() for value in self.found.values())
-        self.permitted = [of_mutant(variations[name]) for name in case.manifest.get("permits", ())]
+        self.permitted = [variations[name] for name in case.manifest.get("permits", ())]
         self.scores: dict[str, float] = {}
 
     @cached_property
@@ -95,7 +95,7 @@ class Evidence:
             return self._multiples(self.found, self.case.expected)
         params = None if self.case.suite == "ops" else mistake.params(self.case)
         try:
-            exact = predicted(mistake.model, self.case, params, "float64", self.found)
+            exact = predicted(mistake.model(), self.case, params, "float64", self.found)
             score = self._multiples(self.found, exact)
             if score <= LIMIT or (self.finite and self.case.suite != "ops" and self._hopeless(score, exact)):
                 return score
@@ -116,7 +116,7 @@ class Evidence:
         """
         floors = {name: self._floors[name] for name in self.found}
         for n in range(OWN_EVALUATIONS):
-            member = predicted(mistake.model, self.case, moved(params, n), "float32", self.found)
+            member = predicted(mistake.model(), self.case, moved(params, n), "float32", self.found)
             if n == 0:
                 nowhere = {name: ~(np.isfinite(member[name]) | np.isfinite(self.found[name])) for name in member}
                 exact = _without(nowhere, exact)

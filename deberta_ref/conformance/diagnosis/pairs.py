@@ -66,7 +66,9 @@ def _likeliest(probes: Sequence[Evidence], singles: Sequence[Explanation]) -> It
 def _effect(e: Evidence, mistake: Mistake) -> Array:
     """What a mistake adds to a right answer: (numbers,); zeros if it cannot compute the case."""
     try:
-        difference = e.difference(predicted(mistake.model, e.case, mistake.params(e.case), "float64", e.case.required))
+        difference = e.difference(
+            predicted(mistake.model(), e.case, mistake.params(e.case), "float64", e.case.required)
+        )
     except CANNOT:
         return np.zeros_like(e.difference(e.found))
     return np.nan_to_num(difference, nan=0.0, posinf=0.0, neginf=0.0)

@@ -11,8 +11,7 @@ or the other neighbour where float32 noise decides between the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -22,26 +21,13 @@ from deberta_ref import ops
 from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.mistakes.loading import bfloat16
-from deberta_ref.conformance.mistakes.mistake import chapter, predicted
+from deberta_ref.conformance.mistakes.mistake import Lowered, Mistake, Returned, Rounding, predicted
 from deberta_ref.conformance.verdict import LIMIT, Match
 from deberta_ref.fast import gelu
 
 FACTOR = 2.25
 """By what factor a port's error may differ from the predicted one, in any case. Measured: up to 2.1 if other operations
 or their results are in that precision too; 8 for the next rougher precision; 3.8 and more for mistakes."""
-
-Rounding = Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class Precision:
-    """One way to compute less exactly than in float32."""
-
-    id: str  # never changes
-    clause: str  # of spec/, that it breaks
-    sentence: str  # what it does, to a port's author
-    ways: tuple[Mapping[str, Any], ...]  # each a set of functions that replace the model's, by name
-    mutants: tuple[str, ...] = ()  # mutants that are this precision too; they predict no value of a port
 
 
 def float16(x: Any) -> Any:
@@ -134,67 +120,65 @@ def linear(rounding: Rounding) -> dict[str, Any]:
 
 
 PRECISIONS = (
-    Precision(
+    Mistake(
         "precision-tf32-products",
         "NOISE-LEGAL",
         "Matrix products round their operands to TensorFloat-32 or float16. Recognised by the size of the errors.",
-        (products(tf32), products(cut(13))),
-        ("products-in-half",),
+        Lowered((products(tf32), products(cut(13))), ("products-in-half",)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-products",
         "NOISE-LEGAL",
         "Matrix products round their operands to bfloat16. Recognised by the size of the errors.",
-        (products(bfloat16), products(cut(16))),
+        Lowered((products(bfloat16), products(cut(16)))),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-autocast",
         "NUM-DTYPE",
         "Matrix products and their results are of bfloat16, as under autocast. Recognised by the size of the errors.",
-        (autocast(bfloat16),),
+        Lowered((autocast(bfloat16),)),
     ),
-    Precision(
+    Mistake(
         "precision-float16-attention",
         "NOISE-LEGAL",
         "Attention, and nothing else, is of float16 or TensorFloat-32. Recognised by the size of the errors.",
-        (attention(tf32), all_of_attention(float16)),
+        Lowered((attention(tf32), all_of_attention(float16))),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-attention",
         "NOISE-LEGAL",
         "Attention, and nothing else, is of bfloat16. Recognised by the size of the errors.",
-        (attention(bfloat16), all_of_attention(bfloat16)),
+        Lowered((attention(bfloat16), all_of_attention(bfloat16))),
     ),
-    Precision(
+    Mistake(
         "precision-int8-products",
         "NOISE-LEGAL",
         "Linear maps round their operands to integers of 8 bits. Recognised by the size of the errors.",
-        (linear(int8),),
+        Lowered((linear(int8),)),
     ),
-    Precision(
+    Mistake(
         "precision-half-softmax",
         "NUM-DTYPE",
         "The softmax is of float16. Recognised by the size of the errors.",
-        (softmax(float16), exponentials(float16)),
-        ("softmax-in-half",),
+        Lowered((softmax(float16), exponentials(float16)), ("softmax-in-half",)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16-softmax",
         "NUM-DTYPE",
         "The softmax is of bfloat16. Recognised by the size of the errors.",
-        (softmax(bfloat16),),
+        Lowered((softmax(bfloat16),)),
     ),
-    Precision(
+    Mistake(
         "precision-float16",
         "NUM-DTYPE",
         "Everything is computed in float16. Recognised by the size of the errors.",
-        (everything(float16),),
+        Lowered((everything(float16),)),
     ),
-    Precision(
+    Mistake(
         "precision-bfloat16",
         "NUM-DTYPE",
         "Everything is computed in bfloat16. Recognised by the size of the errors.",
-        (everything(bfloat16),),
+        Lowered((everything(bfloat16),)),
     ),
 )
 
@@ -207,18 +191,10 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
     """
     found = []
     for precision in PRECISIONS:
-        scores = [_worst(exchanged(**functions), evidence, out_of_time) for functions in precision.ways]
-        if min(scores) <= FACTOR:
-            found.append(
-                Match(
-                    precision.id,
-                    precision.clause,
-                    min(scores),
-                    precision.sentence,
-                    chapter(precision.clause),
-                    by_size=True,
-                )
-            )
+        ways = [functions for lowered in precision.of(Lowered) for functions in lowered.ways]
+        score = min(_worst(exchanged(**functions), evidence, out_of_time) for functions in ways)
+        if score <= FACTOR:
+            found.append(precision.match(score))
     return sorted(found, key=lambda match: match.score)
 
 
@@ -248,39 +224,18 @@ def _factor(model: ModuleType, e: Evidence) -> float:
     return max(factors)
 
 
-@dataclass(frozen=True)
-class Returned:
-    """A type of half precision to which right values are rounded when they are returned."""
-
-    id: str  # never changes
-    clause: str  # of spec/, that it breaks
-    sentence: str  # what it does, to a port's author
-    rounding: Callable[[Any], Any]
-    bits: int  # of the significand, the leading one included
-    lowest: int  # the exponent, as np.frexp has it, of the smallest normal number
-
-    def half_a_step(self, x: Any) -> Any:
-        """Half of the distance between neighbouring numbers of this type at ``x``."""
-        exponent = np.maximum(np.where(x == 0, self.lowest, np.frexp(x)[1]), self.lowest)
-        return np.ldexp(1.0, exponent - self.bits - 1)
-
-
 RETURNED = (
-    Returned(
+    Mistake(
         "output-rounded-to-float16",
         "NUM-DTYPE",
         "The values are right and were computed in float32, but they were rounded to float16 before being returned.",
-        float16,
-        11,
-        -13,
+        Returned(float16, 11, -13),
     ),
-    Returned(
+    Mistake(
         "output-rounded-to-bfloat16",
         "NUM-DTYPE",
         "The values are right and were computed in float32, but they were rounded to bfloat16 before being returned.",
-        bfloat16,
-        8,
-        -125,
+        Returned(bfloat16, 8, -125),
     ),
 )
 
@@ -293,12 +248,11 @@ def returned_rounded(evidence: Sequence[Evidence]) -> list[Match]:
     failing = [e for e in evidence if e.fails]
     if not failing or not all(e.finite for e in failing):
         return []
-    scores = {returned: max(_unexplained(returned, e) for e in failing) for returned in RETURNED}
-    return [
-        Match(returned.id, returned.clause, score, returned.sentence, chapter(returned.clause))
-        for returned, score in scores.items()
-        if score <= LIMIT
-    ]
+    scores = {
+        mistake: max(_unexplained(returned, e) for e in failing for returned in mistake.of(Returned))
+        for mistake in RETURNED
+    }
+    return [mistake.match(score) for mistake, score in scores.items() if score <= LIMIT]
 
 
 def _unexplained(returned: Returned, e: Evidence) -> float:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from deberta_ref.conformance.cases.corpus import Case, tokenized
-from deberta_ref.conformance.cases.variants import copied_with
+from deberta_ref.conformance.cases.variants import Edit, copied
 from deberta_ref.conformance.diagnosis.evidence import Clock
-from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake, known
-from deberta_ref.conformance.mistakes.mutants.text import TEXT
+from deberta_ref.conformance.mistakes.known import known
+from deberta_ref.conformance.mistakes.mistake import CANNOT, Mistake
 from deberta_ref.conformance.verdict import Match
 
 Answers = Sequence[tuple[Case, Mapping[str, Any]]]
@@ -56,7 +56,7 @@ class _Tokenizers:
     """The tokenizer of each case, from a copy of the tokenizer's module with a mistake in it."""
 
     def __init__(self, mistake: Mistake) -> None:
-        self.copy: Any = copied_with(TEXT, [(old, new) for _, old, new in mistake.rewritings])
+        self.copy: Any = copied("deberta_ref.tokenizer", *mistake.of(Edit))
         self.loaded: dict[str, Any] = {}
 
     def __getitem__(self, case: Case) -> Any:

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from deberta_ref.config import Config
-from deberta_ref.params import Params
-
-Arrays = dict[str, Any]
-Change = Callable[[Arrays, Config], Arrays]
+from deberta_ref.conformance.mistakes.mistake import Arrays, Change, Loaded, Mistake
 
 MAPS = {
     "query": "ATT-PROJECTIONS",
@@ -36,24 +32,6 @@ NORMS = {
     "feedforward_norm": "LAYER-FEEDFORWARD",
 }
 """The layer normalisations, and the clause that each is of."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """One mistake in loading."""
-
-    id: str  # never changes
-    clause: str  # of spec/, that it breaks
-    sentence: str  # what it does, to a port's author
-    change: Change  # the arrays of Params.arrays() that it changes, as they are loaded
-
-
-def loaded(params: Params, *changes: Change) -> Params:
-    """The parameters as they are after these mistakes, one after another."""
-    arrays = params.arrays()
-    for change in changes:
-        arrays |= change(arrays, params.config)
-    return Params.from_arrays(params.config, arrays)
 
 
 def each(name: str, function: Callable[[Any], Any]) -> Change:
@@ -141,183 +119,189 @@ def _said(name: str) -> str:
 
 LOADINGS = (
     *(
-        Loading(
+        Mistake(
             f"loaded-{_words(name)}-transposed",
             clause,
             f"The {_said(name)} map's weight is loaded without being transposed: kept as (in, out), read as (out, in).",
-            each(rf"{name}\.weight", untransposed),
+            Loaded(each(rf"{name}\.weight", untransposed)),
         )
         for name, clause in MAPS.items()
     ),
-    Loading(
+    Mistake(
         "loaded-all-transposed",
         "VEC-FILES",
         "The weights of all linear maps are loaded without being transposed: kept as (in, out), read as (out, in).",
-        each(rf"(?:{'|'.join(MAPS)})\.weight", untransposed),
+        Loaded(each(rf"(?:{'|'.join(MAPS)})\.weight", untransposed)),
     ),
     *(
-        Loading(
+        Mistake(
             f"loaded-{one}-{other}-swapped",
             "ATT-PROJECTIONS",
             f"The {one} map has the {other} map's parameters, and the {other} map the {one} map's.",
-            renamed({one: other, other: one}),
+            Loaded(renamed({one: other, other: one})),
         )
         for one, other in (("query", "key"), ("query", "value"), ("key", "value"))
     ),
     *(
-        Loading(
+        Mistake(
             f"loaded-fused-as-{'-'.join(order)}",
             "ATT-PROJECTIONS",
             f"A fused map of query, key and value is taken apart as {order[0]}, {order[1]}, {order[2]}.",
-            renamed(dict(zip(order, ("query", "key", "value"), strict=True))),
+            Loaded(renamed(dict(zip(order, ("query", "key", "value"), strict=True)))),
         )
         for order in permutations(("query", "key", "value"))
         if all(one != other for one, other in zip(order, ("query", "key", "value"), strict=True))
     ),
-    Loading(
+    Mistake(
         "loaded-fused-by-head",
         "ATT-HEADS",
         "A fused map of query, key and value, kept head by head as (H, 3, d), is taken apart as (3, H, d).",
-        fused_by_head,
+        Loaded(fused_by_head),
     ),
     *(
-        Loading(
+        Mistake(
             f"loaded-{name}-heads-interleaved",
             "ATT-HEADS",
             f"The outputs of the {name} map are loaded as (d, H), not (H, d).",
-            heads_interleaved(name),
+            Loaded(heads_interleaved(name)),
         )
         for name in ("query", "key", "value")
     ),
-    Loading(
+    Mistake(
         "loaded-attention-output-heads-interleaved",
         "ATT-HEADS",
         "The inputs of the attention's output map are loaded as (d, H), not (H, d).",
-        columns_interleaved,
+        Loaded(columns_interleaved),
     ),
     *(
-        Loading(
+        Mistake(
             f"loaded-{_words(name)}-without-bias",
             clause,
             f"The {_said(name)} map's bias is not loaded: it is zeros.",
-            each(rf"{name}\.bias", np.zeros_like),
+            Loaded(each(rf"{name}\.bias", np.zeros_like)),
         )
         for name, clause in MAPS.items()
     ),
     *(
-        Loading(
+        Mistake(
             f"loaded-{_words(name)}-missing",
             clause,
             f"The {name.partition('_')[0]} normalisation's parameters are not loaded: its scale is 1, its bias 0.",
-            lambda arrays, config, name=name: (  # type: ignore[misc]
-                each(rf"{name}\.scale", np.ones_like)(arrays, config)
-                | each(rf"{name}\.bias", np.zeros_like)(arrays, config)
+            Loaded(
+                lambda arrays, config, name=name: (  # type: ignore[misc]
+                    each(rf"{name}\.scale", np.ones_like)(arrays, config)
+                    | each(rf"{name}\.bias", np.zeros_like)(arrays, config)
+                )
             ),
         )
         for name, clause in NORMS.items()
     ),
-    Loading(
+    Mistake(
         "loaded-norms-missing",
         "NORM-DEFINITION",
         "No layer normalisation's parameters are loaded, as where they are named gamma and beta: scale 1, bias 0.",
-        lambda arrays, config: (
-            each(r"\w+_norm\.scale", np.ones_like)(arrays, config)
-            | each(r"\w+_norm\.bias", np.zeros_like)(arrays, config)
+        Loaded(
+            lambda arrays, config: (
+                each(r"\w+_norm\.scale", np.ones_like)(arrays, config)
+                | each(r"\w+_norm\.bias", np.zeros_like)(arrays, config)
+            )
         ),
     ),
-    Loading(
+    Mistake(
         "loaded-norm-scale-and-bias-swapped",
         "NORM-DEFINITION",
         "The scale and the bias of every layer normalisation are swapped.",
-        lambda arrays, _config: {
-            name: arrays[f"{module}.{ {'scale': 'bias', 'bias': 'scale'}[leaf] }"]
-            for name in arrays
-            for module, _, leaf in [name.rpartition(".")]
-            if module.endswith("_norm")
-        },
+        Loaded(
+            lambda arrays, _config: {
+                name: arrays[f"{module}.{ {'scale': 'bias', 'bias': 'scale'}[leaf] }"]
+                for name in arrays
+                for module, _, leaf in [name.rpartition(".")]
+                if module.endswith("_norm")
+            }
+        ),
     ),
-    Loading(
+    Mistake(
         "loaded-norms-of-a-layer-swapped",
         "LAYER-FEEDFORWARD",
         "The two layer normalisations of a layer have one another's parameters.",
-        renamed({"attention_norm": "feedforward_norm", "feedforward_norm": "attention_norm"}),
+        Loaded(renamed({"attention_norm": "feedforward_norm", "feedforward_norm": "attention_norm"})),
     ),
-    Loading(
+    Mistake(
         "loaded-embeddings-one-row-late",
         "EMB-LOOKUP",
         "The token embeddings are loaded one row too late: id n has the embedding of id n − 1.",
-        each("token_embedding", lambda table: np.roll(table, 1, axis=0)),
+        Loaded(each("token_embedding", lambda table: np.roll(table, 1, axis=0))),
     ),
-    Loading(
+    Mistake(
         "loaded-embeddings-one-row-early",
         "EMB-LOOKUP",
         "The token embeddings are loaded one row too early: id n has the embedding of id n + 1.",
-        each("token_embedding", lambda table: np.roll(table, -1, axis=0)),
+        Loaded(each("token_embedding", lambda table: np.roll(table, -1, axis=0))),
     ),
-    Loading(
+    Mistake(
         "loaded-relative-reversed",
         "REL-ROW",
         "The relative embeddings are loaded from the last row to the first.",
-        each("relative_embedding", lambda table: table[::-1]),
+        Loaded(each("relative_embedding", lambda table: table[::-1])),
     ),
-    Loading(
+    Mistake(
         "loaded-relative-one-row-late",
         "REL-ROW",
         "The relative embeddings are loaded one row too late: row r has what row r − 1 should have.",
-        each("relative_embedding", lambda table: np.roll(table, 1, axis=0)),
+        Loaded(each("relative_embedding", lambda table: np.roll(table, 1, axis=0))),
     ),
-    Loading(
+    Mistake(
         "loaded-relative-one-row-early",
         "REL-ROW",
         "The relative embeddings are loaded one row too early: row r has what row r + 1 should have.",
-        each("relative_embedding", lambda table: np.roll(table, -1, axis=0)),
+        Loaded(each("relative_embedding", lambda table: np.roll(table, -1, axis=0))),
     ),
-    Loading(
+    Mistake(
         "loaded-layers-sorted-as-strings",
         "LAYER-STACK",
         "The layers are loaded in the order of their names as strings, 0, 1, 10, 2, which only 11 or more show.",
-        layers(lambda count: sorted(range(count), key=str)),
+        Loaded(layers(lambda count: sorted(range(count), key=str))),
     ),
-    Loading(
+    Mistake(
         "loaded-layers-one-late",
         "LAYER-STACK",
         "Every layer but the first has the parameters of the one before it.",
-        layers(lambda count: [0, *range(count - 1)]),
+        Loaded(layers(lambda count: [0, *range(count - 1)])),
     ),
-    Loading(
+    Mistake(
         "loaded-layers-one-early",
         "LAYER-STACK",
         "Every layer but the last has the parameters of the one after it.",
-        layers(lambda count: [*range(1, count), count - 1]),
+        Loaded(layers(lambda count: [*range(1, count), count - 1])),
     ),
-    Loading(
+    Mistake(
         "loaded-first-layer-twice",
         "LAYER-STACK",
         "The second layer has the first one's parameters.",
-        layers(lambda count: [0, 0, *range(2, count)][:count]),
+        Loaded(layers(lambda count: [0, 0, *range(2, count)][:count])),
     ),
-    Loading(
+    Mistake(
         "loaded-last-layer-everywhere",
         "LAYER-STACK",
         "All layers have the last one's parameters.",
-        layers(lambda count: [count - 1] * count),
+        Loaded(layers(lambda count: [count - 1] * count)),
     ),
-    Loading(
+    Mistake(
         "loaded-in-bfloat16",
         "NUM-DTYPE",
         "All parameters are rounded to bfloat16 when they are loaded.",
-        each(".*", bfloat16),
+        Loaded(each(".*", bfloat16)),
     ),
-    Loading(
+    Mistake(
         "loaded-weights-in-bfloat16",
         "NUM-DTYPE",
         "The weights of linear maps are rounded to bfloat16 when they are loaded.",
-        each(r"\w+\.weight", bfloat16),
+        Loaded(each(r"\w+\.weight", bfloat16)),
     ),
-    Loading(
+    Mistake(
         "loaded-in-float16",
         "NUM-DTYPE",
         "All parameters are rounded to float16 when they are loaded.",
-        each(".*", lambda array: array.astype(np.float16)),
+        Loaded(each(".*", lambda array: array.astype(np.float16))),
     ),
 )

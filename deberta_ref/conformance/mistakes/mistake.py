@@ -1,17 +1,18 @@
-"""What a port may have got wrong: a mutant, a mistake in loading, or several at once; and what it then gives."""
+"""What a port may have got wrong, one way or several at once; and what it then gives."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import numpy as np
+
+from deberta_ref.config import Config
 from deberta_ref.conformance.cases.corpus import Case
-from deberta_ref.conformance.cases.variants import MODEL, Rewriting, combined
-from deberta_ref.conformance.mistakes.loading import LOADINGS, Change, loaded
-from deberta_ref.conformance.mistakes.mutants import Mutant, mutants
+from deberta_ref.conformance.cases.variants import Edit, combined
 from deberta_ref.conformance.verdict import Match
 from deberta_ref.params import Params
 
@@ -36,17 +37,59 @@ CHAPTERS = {
 }
 """The file of spec/ that a family of clauses is in, or a single one elsewhere than its family."""
 
+Place = Literal["output", "taps", "operation", "text", "refusal", "nowhere"]
+"""Where a mistake shows: in the last hidden state at valid positions; in a tap before it alone; in an operation alone,
+given what no model gives it; in the ids of a text; in a request that is served and should be refused; at padded
+positions, so nowhere."""
+
+Arrays = dict[str, Any]
+Change = Callable[[Arrays, Config], Arrays]
+Rounding = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Parameters that are loaded wrongly: the arrays of ``Params.arrays()`` that change, as they are loaded."""
+
+    change: Change
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Something computed less exactly than in float32."""
+
+    ways: tuple[Mapping[str, Any], ...]  # what stands for the model's functions, by name; they compute in float32
+    mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
+
+
+@dataclass(frozen=True)
+class Returned:
+    """Values that are rounded to another type when they are returned."""
+
+    rounding: Rounding
+    bits: int  # of a significand, its first one included
+    lowest: int  # the exponent, as of np.frexp, of the smallest number that has them all
+
+    def half_a_step(self, x: Any) -> Any:
+        """Half of the distance between numbers of this type, where ``x`` is."""
+        exponent = np.maximum(np.where(x == 0, self.lowest, np.frexp(x)[1]), self.lowest)
+        return np.ldexp(1.0, exponent - self.bits - 1)
+
+
+Effect = Edit | Loaded | Lowered | Returned
+Kind = TypeVar("Kind", Edit, Loaded, Lowered, Returned)
+
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """One way to be wrong: the reference rewritten, its parameters loaded wrongly, or both; or neither."""
+    """One way to be wrong; with no effect, none."""
 
-    id: str = ""
-    clause: str = ""
-    sentence: str = ""
-    seen: tuple[str, ...] = ()
-    rewritings: tuple[Rewriting, ...] = ()
-    changes: tuple[Change, ...] = ()
+    id: str = ""  # never changes
+    clause: str = ""  # of spec/, that it breaks
+    sentence: str = ""  # what it does, to a port's author
+    effect: Effect | tuple[Effect, ...] = ()
+    seen: tuple[str, ...] = ()  # the implementations known to have, or to have had it
+    shows: Place = "output"
 
     def __add__(self, other: Mistake) -> Mistake:
         """Both at once."""
@@ -55,23 +98,44 @@ class Mistake:
             f"{self.id} + {other.id}",
             " + ".join(clauses),
             f"{self.sentence} {other.sentence}",
+            (*self.effects, *other.effects),
             self.seen + tuple(name for name in other.seen if name not in self.seen),
-            self.rewritings + other.rewritings,
-            self.changes + other.changes,
         )
 
-    @cached_property
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What it does, one thing or several."""
+        return self.effect if isinstance(self.effect, tuple) else (self.effect,)
+
+    def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        """Its effects of one kind."""
+        return tuple(effect for effect in self.effects if isinstance(effect, kind))
+
     def model(self) -> ModuleType:
-        """The model with it; ValueError where two rewritings contradict one another."""
-        return combined(*self.rewritings)
+        """The model with it, always the same copy; ValueError where two edits contradict each other."""
+        return self._model
+
+    @cached_property
+    def _model(self) -> ModuleType:
+        return combined(*self.of(Edit))
 
     def params(self, case: Case) -> Params:
         """The case's parameters, as they are loaded with it."""
-        return loaded(case.params, *self.changes) if self.changes else case.params
+        changes = [effect.change for effect in self.of(Loaded)]
+        return loaded(case.params, *changes) if changes else case.params
 
     def match(self, score: float) -> Match:
         """What is said of a port that this explains as well as ``score`` says."""
-        return Match(self.id, self.clause, score, self.sentence, chapter(self.clause), self.seen)
+        by_size = bool(self.of(Lowered))
+        return Match(self.id, self.clause, score, self.sentence, chapter(self.clause), self.seen, by_size)
+
+
+def loaded(params: Params, *changes: Change) -> Params:
+    """The parameters as they are after these mistakes, one after another."""
+    arrays = params.arrays()
+    for change in changes:
+        arrays |= change(arrays, params.config)
+    return Params.from_arrays(params.config, arrays)
 
 
 def chapter(clause: str) -> str:
@@ -80,32 +144,13 @@ def chapter(clause: str) -> str:
     return " and spec/".join(dict.fromkeys(files))
 
 
-def of_mutant(mutant: Mutant) -> Mistake:
-    """A mutant as a mistake of a port."""
-    rewriting = (mutant.module, mutant.old, mutant.new)
-    return Mistake(mutant.id, mutant.clause, mutant.sentence, mutant.seen, (rewriting,))
-
-
-def known(places: Collection[str]) -> list[Mistake]:
-    """The mistakes that show there, as ``Mutant.shows`` says, in the order of the specification; then in loading."""
-    written = [of_mutant(mutant) for mutant in mutants.values() if mutant.shows in places]
-    wrongly_loaded = [Mistake(m.id, m.clause, m.sentence, changes=(m.change,)) for m in LOADINGS]
-    return written + (wrongly_loaded if "output" in places else [])
-
-
 def can(mistake: Mistake, case: Case) -> bool:
     """Whether a port with this mistake gives an answer to the case at all."""
     try:
-        predicted(mistake.model, case, mistake.params(case), "float32", case.required)
+        predicted(mistake.model(), case, mistake.params(case), "float32", case.required)
     except CANNOT:
         return False
     return True
-
-
-def known_in_operations() -> list[Mistake]:
-    """The mistakes that single operations can show."""
-    written = (mutant for mutant in mutants.values() if mutant.shows in {"output", "operation"})
-    return [of_mutant(mutant) for mutant in written if mutant.module != MODEL]
 
 
 def predicted(

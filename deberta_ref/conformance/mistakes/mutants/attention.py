@@ -2,218 +2,182 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import MODEL, OPS, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
-SCORES = "(c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1])"
-C2P = "relative_products(query, relative_key, row)"
-P2C = "mT(relative_products(key, relative_query, row.T))"
-CONTENT = "linear(x, w), config.num_heads) for w in (p.query, p.key, p.value)"
-RELATIVE = "linear(relative, w), config.num_heads) for w in (p.query, p.key)"
+ATTENTION = "model.disentangled_attention"
+LAYER = "model.encoder_layer"
+
+
+def absent(term: str) -> Edit:
+    """A term that is shown, and left out of the scores."""
+    return Edit(ATTENTION, f"attention.{term}", f'np.zeros_like(tap("attention.{term}", _))', whole=True)
+
+
+FOR_TWO_TERMS = Edit(ATTENTION, "attention.scores", "(c2c + c2p + p2c) / math.sqrt(2 * query.shape[-1])")
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "query-key-swapped",
         "ATT-PROJECTIONS",
         "The query is made with the key's map, and the key with the query's.",
-        MODEL,
-        CONTENT,
-        CONTENT.replace("p.query, p.key", "p.key, p.query"),
+        (
+            Edit(LAYER, "attention.query", "split_heads(linear(x, p.key), num_heads)"),
+            Edit(LAYER, "attention.key", "split_heads(linear(x, p.query), num_heads)"),
+        ),
     ),
-    Mutant(
+    Mistake(
         "weight-not-transposed",
         "ATT-PROJECTIONS",
         "A square weight is not transposed.",
-        OPS,
-        "matmul(x, weight.T)",
-        "matmul(x, weight if weight.shape[0] == weight.shape[1] else weight.T)",
+        Edit("ops.linear", "return", "matmul(x, weight if weight.shape[0] == weight.shape[1] else weight.T) + bias"),
     ),
-    Mutant(
+    Mistake(
         "linear-without-bias",
         "ATT-PROJECTIONS",
         "Linear maps have no bias.",
-        OPS,
-        "matmul(x, weight.T) + bias",
-        "matmul(x, weight.T)",
+        Edit("ops.linear", "weight, bias", "(_[0], 0)"),
     ),
-    Mutant(
+    Mistake(
         "heads-interleaved",
         "ATT-HEADS",
         "The features are split as (d, H), not (H, d).",
-        OPS,
-        "x.reshape(len(x), num_heads, -1).swapaxes(0, 1)",
-        "x.reshape(len(x), -1, num_heads).transpose(2, 0, 1)",
+        Edit("ops.split_heads", "return", "x.reshape(len(x), -1, num_heads).transpose(2, 0, 1)"),
     ),
-    Mutant(
+    Mistake(
         "heads-merged-interleaved",
         "ATT-HEADS",
         "The contexts of the heads are merged as (d, H), not (H, d).",
-        OPS,
-        "x.swapaxes(0, 1).reshape(x.shape[1], -1)",
-        "x.transpose(1, 2, 0).reshape(x.shape[1], -1)",
+        Edit("ops.merge_heads", "return", "x.transpose(1, 2, 0).reshape(x.shape[1], -1)"),
     ),
-    Mutant(
+    Mistake(
         "heads-merged-untransposed",
         "ATT-HEADS",
         "The contexts (H, T, d) are reshaped to (T, D) without moving the heads' axis.",
-        OPS,
-        "x.swapaxes(0, 1).reshape(x.shape[1], -1)",
-        "x.reshape(x.shape[1], -1)",
+        Edit("ops.merge_heads", "return", "x.reshape(x.shape[1], -1)"),
     ),
-    Mutant(
+    Mistake(
         "relative-without-bias",
         "ATT-SHARED",
         "The relative query and key leave out the bias of the query's and the key's map.",
-        MODEL,
-        RELATIVE,
-        RELATIVE.replace("linear(relative, w)", "linear(relative, w) - w.bias"),
+        (
+            Edit(LAYER, "attention.relative_query", "_ - split_heads(p.query.bias[None], num_heads)"),
+            Edit(LAYER, "attention.relative_key", "_ - split_heads(p.key.bias[None], num_heads)"),
+        ),
     ),
-    Mutant(
+    Mistake(
         "relative-query-key-swapped",
         "ATT-SHARED",
         "The relative query is made with the key's map, and the relative key with the query's.",
-        MODEL,
-        RELATIVE,
-        RELATIVE.replace("p.query, p.key", "p.key, p.query"),
+        (
+            Edit(LAYER, "attention.relative_query", "split_heads(linear(relative, p.key), num_heads)"),
+            Edit(LAYER, "attention.relative_key", "split_heads(linear(relative, p.query), num_heads)"),
+        ),
     ),
-    Mutant(
+    Mistake(
         "c2c-transposed",
         "ATT-C2C",
         "The c2c term of a pair is that of the opposite pair.",
-        MODEL,
-        "matmul(query, mT(key))",
-        "matmul(key, mT(query))",
+        Edit(ATTENTION, "attention.c2c", "matmul(key, mT(query))"),
     ),
-    Mutant(
-        "c2c-absent",
-        "ATT-C2C",
-        "The c2c term is left out.",
-        MODEL,
-        SCORES,
-        SCORES.replace("c2c + ", ""),
-    ),
-    Mutant(
+    Mistake("c2c-absent", "ATT-C2C", "The c2c term is left out.", absent("c2c")),
+    Mistake(
         "c2p-index-flipped",
         "ATT-C2P",
         "The c2p term reads the row of the opposite distance.",
-        MODEL,
-        C2P,
-        C2P.replace(", row)", ", row.T)"),
+        Edit(ATTENTION, "attention.c2p", "relative_products(query, relative_key, row.T)"),
     ),
-    Mutant(
+    Mistake(
         "c2p-reads-relative-query",
         "ATT-C2P",
         "The c2p term multiplies the query with the relative query.",
-        MODEL,
-        C2P,
-        C2P.replace("relative_key", "relative_query"),
+        Edit(ATTENTION, "attention.c2p", "relative_products(query, relative_query, row)"),
     ),
-    Mutant(
+    Mistake(
         "c2p-absent",
         "ATT-C2P",
         "The c2p term is left out, and the scale is for two terms.",
-        MODEL,
-        SCORES,
-        SCORES.replace("c2p + ", "").replace("3 *", "2 *"),
+        (absent("c2p"), FOR_TWO_TERMS),
         ("a vLLM draft",),
     ),
-    Mutant(
+    Mistake(
         "p2c-index-flipped",
         "ATT-P2C",
         "The p2c term reads the row of the opposite distance.",
-        MODEL,
-        P2C,
-        P2C.replace("row.T", "row"),
+        Edit(ATTENTION, "attention.p2c", "mT(relative_products(key, relative_query, row))"),
         ("nntrainer#3982", "FlashDeBERTa 0.0.1"),
     ),
-    Mutant(
+    Mistake(
         "p2c-not-transposed",
         "ATT-P2C",
         "The p2c term is gathered per key and not transposed.",
-        MODEL,
-        P2C,
-        "relative_products(key, relative_query, row.T)",
+        Edit(ATTENTION, "attention.p2c", "mT(_)"),
     ),
-    Mutant(
+    Mistake(
         "p2c-of-the-query",
         "ATT-P2C",
         "The p2c term of a pair multiplies key i, not key j, with the relative query.",
-        MODEL,
-        P2C,
-        "relative_products(key, relative_query, row)",
+        Edit(ATTENTION, "attention.p2c", "relative_products(key, relative_query, row)"),
     ),
-    Mutant(
+    Mistake(
         "p2c-reads-relative-key",
         "ATT-P2C",
         "The p2c term multiplies the key with the relative key.",
-        MODEL,
-        P2C,
-        P2C.replace("relative_query", "relative_key"),
+        Edit(ATTENTION, "attention.p2c", "mT(relative_products(key, relative_key, row.T))"),
     ),
-    Mutant(
+    Mistake(
         "p2c-absent",
         "ATT-P2C",
         "The p2c term is left out, and the scale is for two terms.",
-        MODEL,
-        SCORES,
-        SCORES.replace(" + p2c", "").replace("3 *", "2 *"),
+        (absent("p2c"), FOR_TWO_TERMS),
         ("a vLLM draft",),
     ),
-    Mutant(
+    Mistake(
         "scale-without-3",
         "ATT-SCALE",
         "The scores are divided by sqrt(d), not sqrt(3d).",
-        MODEL,
-        SCORES,
-        SCORES.replace("3 * ", ""),
+        Edit(ATTENTION, "attention.scores", "(c2c + c2p + p2c) / math.sqrt(query.shape[-1])"),
         ("FasterTransformer#707",),
     ),
-    Mutant(
+    Mistake(
         "bias-scale-without-root",
         "ATT-SCALE",
         "c2p and p2c are divided by 3d, not sqrt(3d).",
-        MODEL,
-        SCORES,
-        "c2c / math.sqrt(3 * query.shape[-1]) + (c2p + p2c) / (3 * query.shape[-1])",
+        Edit(
+            ATTENTION,
+            "attention.scores",
+            "c2c / math.sqrt(3 * query.shape[-1]) + (c2p + p2c) / (3 * query.shape[-1])",
+        ),
         ("rust-bert",),
     ),
-    Mutant(
+    Mistake(
         "scale-of-c2c-alone",
         "ATT-SCALE",
         "c2p and p2c are added after the scale.",
-        MODEL,
-        SCORES,
-        "c2c / math.sqrt(3 * query.shape[-1]) + c2p + p2c",
+        Edit(ATTENTION, "attention.scores", "c2c / math.sqrt(3 * query.shape[-1]) + c2p + p2c"),
     ),
-    Mutant(
+    Mistake(
         "scale-of-the-hidden-size",
         "ATT-SCALE",
         "The scale takes the hidden size D for the head size d.",
-        MODEL,
-        SCORES,
-        SCORES.replace("query.shape[-1]", "query.shape[-1] * len(query)"),
+        Edit(ATTENTION, "attention.scores", "_ / math.sqrt(len(query))"),
     ),
-    Mutant(
+    Mistake(
         "softmax-over-queries",
         "ATT-PROBS",
         "The softmax runs over the queries, not the keys.",
-        MODEL,
-        "softmax(scores)",
-        "mT(softmax(mT(scores)))",
+        Edit(ATTENTION, "attention.probs", "mT(softmax(mT(scores)))"),
     ),
-    Mutant(
+    Mistake(
         "context-of-transposed-probs",
         "ATT-CONTEXT",
-        "The values are weighted by what the keys' tokens hear.",
-        MODEL,
-        "matmul(probs, value)",
-        "matmul(mT(probs), value)",
+        "The values are weighted by what the keys' tokens attend to.",
+        Edit(ATTENTION, "return", "matmul(mT(probs), value)"),
     ),
-    Mutant(
+    Mistake(
         "probs-of-the-next-head",
         "ATT-CONTEXT",
         "The values of a head are weighted by the probabilities of another.",
-        MODEL,
-        "matmul(probs, value)",
-        "matmul(np.roll(probs, 1, axis=0), value)",
+        Edit(ATTENTION, "return", "matmul(np.roll(probs, 1, axis=0), value)"),
     ),
 )

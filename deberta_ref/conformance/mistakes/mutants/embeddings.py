@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import MODEL, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "embeddings-scaled",
         "EMB-LOOKUP",
         "The token embeddings are multiplied by sqrt(D), which only a tiny variance shows.",
-        MODEL,
-        "params.token_embedding[token_ids].astype(dtype, copy=False)",
-        "params.token_embedding[token_ids].astype(dtype) * math.sqrt(params.config.hidden_dim)",
+        Edit("model.embed", "x", "_ * math.sqrt(params.config.hidden_dim)"),
     ),
-    Mutant(
+    Mistake(
         "row-0-zeroed",
         "EMB-LOOKUP",
         "The embedding of id 0, the padding index, is zeros.",
-        MODEL,
-        "params.token_embedding[token_ids].astype(dtype, copy=False)",
-        "params.token_embedding[token_ids].astype(dtype) * (token_ids > 0)[:, None]",
+        Edit("model.embed", "x", "_ * (token_ids > 0)[:, None]"),
     ),
-    Mutant(
+    Mistake(
         "embeddings-not-normalised",
         "EMB-NORM",
         "The token embeddings are not layer-normalised.",
-        MODEL,
-        "layer_norm(x, params.embeddings_norm)",
-        "x",
+        Edit("model.embed", "return", "x"),
     ),
-    Mutant(
+    Mistake(
         "padded-embeddings-not-zeroed",
         "PAD-OUTPUT",
         "The embedding of a padded token is that of id 0, not zeros.",
-        MODEL,
-        "np.zeros((1, x.shape[1]), dtype)",
-        "layer_norm(params.token_embedding[:1].astype(dtype), params.embeddings_norm)",
+        Edit("model.padded", "x, context", "(embed(params, np.zeros(1, np.intp), dtype), _[1])"),
         ("KerasHub", "an MLX port"),
         "nowhere",
     ),
-    Mutant(
+    Mistake(
         "padded-embeddings-normalised-zeros",
         "PAD-OUTPUT",
         "The mask comes before the layer normalisation, so a padded token's embedding is the normalisation's bias.",
-        MODEL,
-        "np.zeros((1, x.shape[1]), dtype)",
-        "params.embeddings_norm.bias[None].astype(dtype)",
+        Edit("model.padded", "x, context", "(params.embeddings_norm.bias[None].astype(dtype), _[1])"),
         shows="nowhere",
     ),
 )

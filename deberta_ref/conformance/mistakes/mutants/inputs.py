@@ -2,117 +2,94 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import CONFIG, INPUTS, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
-PACKED = "_packed(ids.astype(np.intp), mask.astype(np.bool_))"
+PACK = "inputs.pack"
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "heads-do-not-divide",
         "IN-CONFIG",
         "A hidden_dim that is no multiple of num_heads is accepted.",
-        CONFIG,
-        "if hidden_dim % num_heads:",
-        "if False:",
+        Edit("config.Config.__post_init__", "_check_heads", "None"),
         ("transformers, until the first layer",),
         "refusal",
     ),
-    Mutant(
+    Mistake(
         "bucket-size-1",
         "IN-CONFIG",
         "A bucket_size of 1 is accepted.",
-        CONFIG,
-        '2 if field.name == "bucket_size" else 1',
-        "1",
+        Edit("config.Config.__post_init__", "least", "1"),
         shows="refusal",
     ),
-    Mutant(
+    Mistake(
         "forgotten-mask-is-ones",
         "IN-KEYS",
         "A padding_mask that is not given is taken for ones.",
-        INPUTS,
-        'faults = [f"{key} is missing"',
-        'given = {"padding_mask": np.ones_like(given["token_ids"]), **given}\n    faults = [f"{key} is missing"',
+        Edit(PACK, "given", '{"padding_mask": np.ones_like(_["token_ids"]), **_}'),
         ("transformers",),
         "refusal",
     ),
-    Mutant(
+    Mistake(
         "unknown-inputs-ignored",
         "IN-KEYS",
         "An input that the model does not have is ignored.",
-        INPUTS,
-        "for key in given if key not in KEYS",
-        "for key in ()",
+        Edit(PACK, "given", "{key: value for key, value in _.items() if key in KEYS}"),
         shows="refusal",
     ),
-    Mutant(
+    Mistake(
         "negative-ids-from-the-end",
         "IN-IDS",
         "A negative id counts from the end of the vocabulary.",
-        INPUTS,
-        '_check_range("token_ids", ids, 0,',
-        '_check_range("token_ids", ids, -config.vocabulary_size,',
+        Edit(PACK, "ids", "np.where(_ < 0, _ + config.vocabulary_size, _)"),
         shows="refusal",
     ),
-    Mutant(
+    Mistake(
         "ids-clipped",
         "IN-IDS",
         "An id outside the vocabulary is clipped to it.",
-        INPUTS,
-        '_check_range("token_ids", ids, 0,',
-        'ids = np.clip(ids, 0, config.vocabulary_size - 1)\n    _check_range("token_ids", ids, 0,',
+        Edit(PACK, "ids", "np.clip(_, 0, config.vocabulary_size - 1)"),
         ("KerasHub on JAX",),
         "refusal",
     ),
-    Mutant(
+    Mistake(
         "id-0-is-padding",
         "IN-IDS",
         "A token of id 0 is taken for padding, whatever the mask says.",
-        INPUTS,
-        PACKED,
-        "_packed(ids.astype(np.intp), mask.astype(np.bool_) & (ids != 0))",
+        Edit("inputs._packed", "return", "(mask := mask & (ids != 0), _)[1]"),
     ),
-    Mutant(
+    Mistake(
         "mask-values-unchecked",
         "IN-MASK",
         "A mask with other values than 0 and 1 is accepted.",
-        INPUTS,
-        '_check_range("padding_mask", mask, 0, 1,',
-        '_check_range("padding_mask", mask, mask.min(), mask.max(),',
+        Edit(PACK, "mask", "(_ != 0).astype(np.intp)"),
         shows="refusal",
     ),
-    Mutant(
+    Mistake(
         "mask-broadcast",
         "IN-MASK",
         "A mask of another shape is stretched to that of the ids.",
-        INPUTS,
-        "if mask.shape != ids.shape:",
-        "mask = np.broadcast_to(mask, ids.shape)\n    if mask.shape != ids.shape:",
+        Edit(PACK, "mask", "np.broadcast_to(_, ids.shape)"),
         shows="refusal",
     ),
-    Mutant(
+    Mistake(
         "mask-inverted",
         "IN-MASK",
         "The mask is read as 1 for a padded token.",
-        INPUTS,
-        PACKED,
-        "_packed(ids.astype(np.intp), mask == 0)",
+        Edit("inputs._packed", "return", "(mask := ~mask, _)[1]"),
     ),
-    Mutant(
+    Mistake(
         "mask-of-the-first-example",
         "IN-MASK",
         "The mask of the first example serves the whole batch.",
-        INPUTS,
-        PACKED,
-        "_packed(ids.astype(np.intp), np.broadcast_to(mask[:1].astype(np.bool_), mask.shape))",
+        Edit("inputs._packed", "return", "(mask := np.broadcast_to(mask[:1], mask.shape), _)[1]"),
     ),
-    Mutant(
+    Mistake(
         "long-without-asking",
         "IN-LENGTH",
         "More than max_sequence_length tokens are served without being asked for.",
-        INPUTS,
-        "length > most and not allow_long",
-        "False",
+        Edit(PACK, "_check_length", "_check_length(ids.shape[1], config, allow_long=True)"),
         ("transformers", "KerasHub"),
         "refusal",
     ),

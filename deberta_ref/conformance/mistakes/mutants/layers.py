@@ -2,93 +2,82 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import MODEL, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
-ATTENTION = "layer_norm(x + linear(context, p.attention_output), p.attention_norm)"
-FEEDFORWARD = "layer_norm(x + linear(inner, p.down), p.feedforward_norm)"
-INNER = "gelu(linear(x, p.up))"
+REST = "model.after_attention"
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "attention-without-residual",
         "LAYER-ATTENTION",
         "The attention block does not add the hidden state that came in.",
-        MODEL,
-        ATTENTION,
-        ATTENTION.replace("x + ", ""),
+        Edit(REST, "attention.output", "layer_norm(linear(context, p.attention_output), p.attention_norm)"),
     ),
-    Mutant(
+    Mistake(
         "attention-norm-before-residual",
         "LAYER-ATTENTION",
         "The attention block normalises before it adds the hidden state.",
-        MODEL,
-        ATTENTION,
-        "x + layer_norm(linear(context, p.attention_output), p.attention_norm)",
+        Edit(REST, "attention.output", "x + layer_norm(linear(context, p.attention_output), p.attention_norm)"),
     ),
-    Mutant(
+    Mistake(
         "attention-output-map-left-out",
         "LAYER-ATTENTION",
         "The context is added without its linear map.",
-        MODEL,
-        ATTENTION,
-        "layer_norm(x + context, p.attention_norm)",
+        Edit(REST, "attention.output", "layer_norm(x + context, p.attention_norm)"),
     ),
-    Mutant("inner-relu", "LAYER-INNER", "The feed-forward has ReLU.", MODEL, INNER, "np.maximum(linear(x, p.up), 0)"),
-    Mutant("inner-linear", "LAYER-INNER", "The feed-forward has no activation.", MODEL, INNER, "linear(x, p.up)"),
-    Mutant(
+    Mistake(
+        "inner-relu",
+        "LAYER-INNER",
+        "The feed-forward has ReLU.",
+        Edit(REST, "feedforward.inner", "np.maximum(linear(x, p.up), 0)"),
+    ),
+    Mistake(
+        "inner-linear",
+        "LAYER-INNER",
+        "The feed-forward has no activation.",
+        Edit(REST, "feedforward.inner", "linear(x, p.up)"),
+    ),
+    Mistake(
         "feedforward-without-residual",
         "LAYER-FEEDFORWARD",
         "The feed-forward block does not add the output of the attention block.",
-        MODEL,
-        FEEDFORWARD,
-        FEEDFORWARD.replace("x + ", ""),
+        Edit(REST, "output", "layer_norm(linear(inner, p.down), p.feedforward_norm)"),
     ),
-    Mutant(
+    Mistake(
         "feedforward-norm-before-residual",
         "LAYER-FEEDFORWARD",
         "The feed-forward block normalises before it adds the output of the attention block.",
-        MODEL,
-        FEEDFORWARD,
-        "x + layer_norm(linear(inner, p.down), p.feedforward_norm)",
+        Edit(REST, "output", "x + layer_norm(linear(inner, p.down), p.feedforward_norm)"),
     ),
-    Mutant(
+    Mistake(
         "feedforward-norm-of-the-attention",
         "LAYER-FEEDFORWARD",
         "The feed-forward block is normalised with the attention block's scale and bias.",
-        MODEL,
-        FEEDFORWARD,
-        FEEDFORWARD.replace("feedforward_norm", "attention_norm"),
+        Edit(REST, "output", "layer_norm(x + linear(inner, p.down), p.attention_norm)"),
     ),
-    Mutant(
+    Mistake(
         "last-layer-left-out",
         "LAYER-STACK",
         "The last layer is not applied.",
-        MODEL,
-        "enumerate(params.layers)",
-        "enumerate(params.layers[:-1])",
+        Edit("model.encode", "for n, p", "list(_)[:-1]"),
     ),
-    Mutant(
+    Mistake(
         "first-layer-repeated",
         "LAYER-STACK",
         "All layers have the first one's parameters.",
-        MODEL,
-        "enumerate(params.layers)",
-        "enumerate(params.layers[:1] * len(params.layers))",
+        Edit("model.encode", "for n, p", "enumerate(params.layers[:1] * len(params.layers))"),
     ),
-    Mutant(
+    Mistake(
         "layers-out-of-order",
         "LAYER-STACK",
         "The layers are applied in another order, as a sorting of their names can put them.",
-        MODEL,
-        "enumerate(params.layers)",
-        "enumerate(params.layers[::-1])",
+        Edit("model.encode", "for n, p", "enumerate(params.layers[::-1])"),
     ),
-    Mutant(
+    Mistake(
         "output-normalised",
         "LAYER-STACK",
         "A layer normalisation follows the last layer.",
-        MODEL,
-        '    tap("output", x)\n    return x\n\n\ndef embed(',
-        '    x = layer_norm(x, params.embeddings_norm)\n    tap("output", x)\n    return x\n\n\ndef embed(',
+        Edit("model.encode", "output", "layer_norm(_, params.embeddings_norm)"),
     ),
 )

@@ -2,139 +2,145 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import GELU, MODEL, OPS, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
-INNER = "gelu(linear(x, p.up))"
-VARIANCE = "np.square(centred).mean(axis=-1, keepdims=True)"
+INNER = "model.after_attention", "feedforward.inner"
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "variance-over-d-minus-1",
         "NORM-DEFINITION",
         "The variance is divided by D − 1, not D.",
-        OPS,
-        VARIANCE,
-        "np.square(centred).sum(axis=-1, keepdims=True) / max(x.shape[-1] - 1, 1)",
+        Edit(
+            "ops.layer_norm",
+            "variance",
+            "np.square(centred).sum(axis=-1, keepdims=True) / max(x.shape[-1] - 1, 1)",
+        ),
     ),
-    Mutant(
+    Mistake(
         "epsilon-outside-the-root",
         "NORM-DEFINITION",
         "Epsilon is added to the deviation, not to the variance.",
-        OPS,
-        "np.sqrt(variance + epsilon)",
-        "(np.sqrt(variance) + np.ldexp(x.dtype.type(EPSILON), -exponent))",
+        Edit(
+            "ops.layer_norm",
+            "deviation",
+            "np.maximum(np.sqrt(variance) + np.ldexp(x.dtype.type(EPSILON), -exponent), np.finfo(x.dtype).tiny)",
+        ),
     ),
-    Mutant(
+    Mistake(
         "norm-without-mean",
         "NORM-DEFINITION",
         "The mean is not subtracted.",
-        OPS,
-        "np.divide(centred, deviation, out=centred)",
-        "np.divide(x, deviation, out=centred)",
+        Edit("ops.layer_norm", "normalised", "np.divide(x, deviation, out=centred)"),
     ),
-    Mutant(
+    Mistake(
         "norm-without-scale",
         "NORM-DEFINITION",
         "The scale of a layer normalisation is left out.",
-        OPS,
-        "normalised *= scale",
-        "pass",
+        Edit("ops.layer_norm", "normalised *=", "1"),
     ),
-    Mutant(
+    Mistake(
         "norm-without-bias",
         "NORM-DEFINITION",
         "The bias of a layer normalisation is left out.",
-        OPS,
-        "normalised += bias",
-        "pass",
+        Edit("ops.layer_norm", "normalised +=", "0"),
     ),
-    Mutant("epsilon-1e-5", "NORM-EPSILON", "Epsilon is 1e-5.", OPS, ".type(EPSILON)", ".type(1e-5)"),
-    Mutant("epsilon-1e-6", "NORM-EPSILON", "Epsilon is 1e-6.", OPS, ".type(EPSILON)", ".type(1e-6)"),
-    Mutant("epsilon-1e-12", "NORM-EPSILON", "Epsilon is 1e-12.", OPS, ".type(EPSILON)", ".type(1e-12)"),
-    Mutant(
+    Mistake(
+        "epsilon-1e-5",
+        "NORM-EPSILON",
+        "Epsilon is 1e-5.",
+        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-5), -2 * exponent)"),
+    ),
+    Mistake(
+        "epsilon-1e-6",
+        "NORM-EPSILON",
+        "Epsilon is 1e-6.",
+        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-6), -2 * exponent)"),
+    ),
+    Mistake(
+        "epsilon-1e-12",
+        "NORM-EPSILON",
+        "Epsilon is 1e-12.",
+        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-12), -2 * exponent)"),
+    ),
+    *(
+        Mistake(
+            f"epsilon-{epsilon}",
+            "NORM-EPSILON",
+            f"Epsilon is {epsilon}.",
+            Edit("ops.layer_norm", "epsilon", f"np.ldexp(x.dtype.type({epsilon}), -2 * exponent)"),
+        )
+        for epsilon in ("1e-5", "1e-6", "1e-12")
+    ),
+    Mistake(
         "norm-squares-unscaled",
         "NORM-RANGE",
         "Values are squared as they come, and overflow.",
-        OPS,
-        "np.maximum(np.frexp(largest)[1] - SAFE, 0)",
-        "np.zeros((*x.shape[:-1], 1), np.int32)",
+        Edit("ops.layer_norm", "exponent", "np.zeros_like(_)"),
         ("PyTorch", "Keras", "ONNX Runtime"),
         "operation",
     ),
-    Mutant(
+    Mistake(
         "norm-large-mean-rounded",
         "NORM-RANGE",
         "What the rounding of a large mean leaves over is not subtracted.",
-        OPS,
-        "centred -= centred.mean(axis=-1, keepdims=True)",
-        "pass",
+        Edit("ops.layer_norm", "centred -=", "0"),
         shows="operation",
     ),
-    Mutant(
+    Mistake(
         "gelu-tanh",
         "GELU-ERF",
         "GELU is the tanh approximation.",
-        MODEL,
-        INNER,
-        "0.5 * (u := linear(x, p.up)) * (1 + np.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))",
+        Edit(*INNER, "0.5 * (u := linear(x, p.up)) * (1 + np.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))"),
         ("deberta.cpp before 6fefa35",),
     ),
-    Mutant(
+    Mistake(
         "gelu-sigmoid",
         "GELU-ERF",
         "GELU is the approximation x · sigmoid(1.702 x).",
-        MODEL,
-        INNER,
-        "(u := linear(x, p.up)) / (1 + np.exp(-1.702 * u))",
+        Edit(*INNER, "(u := linear(x, p.up)) / (1 + np.exp(-1.702 * u))"),
     ),
-    Mutant(
+    Mistake(
         "gelu-1-plus-erf",
         "GELU-ACCURACY",
         "GELU in float64 is ½ · x · (1 + erf), which loses the negative tail.",
-        GELU,
-        "_gelu64 if x.dtype == np.float64 else _gelu32",
-        "np.vectorize(lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), otypes=[x.dtype])",
+        Edit(
+            "fast.gelu.gelu",
+            "evaluate",
+            "np.vectorize(lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), otypes=[x.dtype])",
+        ),
         shows="operation",
     ),
-    Mutant(
+    Mistake(
         "gelu-interpolated-coarsely",
         "GELU-ACCURACY",
         "GELU in float32 has 32 lines a unit, not 2048.",
-        GELU,
-        "FLOAT32_LINES_PER_UNIT = 2048",
-        "FLOAT32_LINES_PER_UNIT = 32",
+        Edit("fast.gelu", "FLOAT32_LINES_PER_UNIT", "32"),
         shows="operation",
     ),
-    Mutant(
+    Mistake(
         "softmax-unshifted",
         "NUM-SOFTMAX",
         "The largest score is not subtracted before the exponential.",
-        OPS,
-        "x - x.max(axis=-1, keepdims=True)",
-        "x.copy()",
+        Edit("ops.softmax", "exp", "x.copy()"),
     ),
-    Mutant(
+    Mistake(
         "softmax-in-half",
         "NUM-DTYPE",
         "The softmax is computed in float16.",
-        OPS,
-        "np.exp(exp, out=exp)",
-        "exp[...] = np.exp(exp.astype(np.float16))",
+        Edit("ops.softmax", "np.exp", "np.copyto(exp, np.exp(exp.astype(np.float16)))"),
     ),
-    Mutant(
+    Mistake(
         "weights-in-half",
         "NUM-DTYPE",
         "The weights of linear maps are rounded to float16.",
-        OPS,
-        "p.weight.astype(x.dtype, copy=False)",
-        "p.weight.astype(np.float16).astype(x.dtype)",
+        Edit("ops.linear", "weight, bias", "(p.weight.astype(np.float16).astype(x.dtype), _[1])"),
     ),
-    Mutant(
+    Mistake(
         "products-in-half",
         "NOISE-LEGAL",
         "The operands of matrix products are rounded to 11 bits, as TensorFloat-32 has.",
-        OPS,
-        "np.matmul(a, b)",
-        "np.matmul(a.astype(np.float16), b.astype(np.float16), dtype=a.dtype)",
+        Edit("ops.matmul", "return", "np.matmul(a.astype(np.float16), b.astype(np.float16), dtype=a.dtype)"),
     ),
 )

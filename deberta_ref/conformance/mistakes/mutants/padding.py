@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import INPUTS, MODEL, Mutant
-
-PACKED = "_packed(ids.astype(np.intp), mask.astype(np.bool_))"
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "padding-heard",
         "PAD-ABSENT",
-        "Padded keys are not masked: valid tokens hear them.",
-        INPUTS,
-        PACKED,
-        "_packed(ids.astype(np.intp), np.ones_like(mask, np.bool_))",
+        "Padded keys are not masked: valid tokens attend to them.",
+        Edit("inputs._packed", "return", "(mask := np.ones_like(mask), _)[1]"),
         ("text-embeddings-inference, in padded batches",),
     ),
-    Mutant(
+    Mistake(
         "mask-constant",
         "PAD-ABSENT",
-        "A padded key has a score of -10000 instead of none, so that it is heard where valid scores are lower.",
-        MODEL,
-        "softmax(scores)",
-        "(e := np.exp(scores - (m := np.maximum(scores.max(axis=-1, keepdims=True), -10000)))) / ("
-        "e.sum(axis=-1, keepdims=True) + np.exp(-10000 - m))",
+        "A padded key has a score of -10000 instead of none, so that it is attended to where valid scores are lower.",
+        Edit(
+            "model.disentangled_attention",
+            "attention.probs",
+            "(e := np.exp(scores - (m := np.maximum(scores.max(axis=-1, keepdims=True), -10000)))) / ("
+            "e.sum(axis=-1, keepdims=True) + np.exp(-10000 - m))",
+        ),
         ("microsoft/DeBERTa#77", "transformers#35332"),
     ),
-    Mutant(
+    Mistake(
         "holes-collapse",
         "PAD-POSITIONS",
         "Distances are taken after the padding is left out, so a hole in the mask counts nothing.",
-        INPUTS,
-        "positions = np.flatnonzero(valid)",
-        "positions = np.arange(valid.sum())",
+        Edit("inputs._positions", "positions", "np.arange(valid.sum())"),
         ("FlashDeBERTa padding.py",),
     ),
-    Mutant(
+    Mistake(
         "padded-row-hears-itself",
         "PAD-OUTPUT",
-        "A padded token hears itself, not nobody.",
-        MODEL,
-        "context = np.zeros_like(query)",
-        "context = value.copy()",
+        "A padded token attends to itself, not to nothing.",
+        Edit("model.padded", "x", "after_attention(p, x, linear(x, p.value), untapped)"),
         shows="nowhere",
     ),
 )

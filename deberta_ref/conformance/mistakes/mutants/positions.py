@@ -2,223 +2,185 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import MODEL, POSITIONS, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
-MAGNITUDES = "np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length), np.intp)"
-ROW = "np.clip(bucket + config.bucket_size, 0, config.num_relative - 1)"
-C2P = "relative_products(query, relative_key, row)"
+MAGNITUDE = "positions.relative_row", "magnitude"
+ROW = "positions.relative_row", "row"
 
 
-def _logarithmic(t: str, rounding: str = "ceil") -> str:
+def _logarithmic(t: str, rounding: str = "ceil") -> Edit:
     """Magnitudes as ports write them: m, then t rounded, for the distances d beyond m."""
-    return (
+    return Edit(
+        *MAGNITUDE,
         f"np.where((d := np.arange(length)) <= (m := config.bucket_size // 2), d, "
         f"m + np.{rounding}(({t.replace('δ', 'np.maximum(d, m)').replace('M', 'config.max_sequence_length')})"
-        f".astype(np.float64))).astype(np.intp)"
+        f".astype(np.float64))).astype(np.intp)",
     )
 
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "distance-key-minus-query",
         "REL-DISTANCE",
         "The distance is the key's position minus the query's.",
-        POSITIONS,
-        "(step, -step)",
-        "(-step, step)",
+        Edit("positions.relative_row", "return", "_.T"),
         ("FlashDeBERTa varlen kernel 49cd46c",),
     ),
-    Mutant(
+    Mistake(
         "bucket-sign-lost",
         "REL-BUCKET",
         "Tokens to the left and to the right have the same bucket.",
-        POSITIONS,
-        "np.sign(distance) * magnitude",
-        "magnitude",
+        Edit("positions.relative_row", "bucket", "abs(_)"),
     ),
-    Mutant(
+    Mistake(
         "buckets-not-logarithmic",
         "REL-BUCKET",
         "Every distance is its own bucket, clipped to the table.",
-        POSITIONS,
-        MAGNITUDES,
-        "np.arange(length)",
+        Edit(*MAGNITUDE, "np.arange(length)"),
         ("deberta.cpp before b83bebe",),
     ),
-    Mutant(
+    Mistake(
         "bucket-and-maximum-swapped",
         "REL-BUCKET",
         "bucket_size and max_sequence_length are passed in the wrong order.",
-        POSITIONS,
-        MAGNITUDES,
-        "np.array(_magnitudes(length, config.max_sequence_length, config.bucket_size), np.intp)",
+        Edit(*MAGNITUDE, "np.array(_magnitudes(length, config.max_sequence_length, config.bucket_size), np.intp)"),
         ("transformers 5.23, where keys and queries differ in number",),
     ),
-    Mutant(
+    Mistake(
         "bucket-quotient-truncated",
         "REL-BUCKET",
         "The quotient (M − 1) / m under the logarithm is an integer division.",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log(δ / m) / np.log((M - 1) // m) * (m - 1)"),
         ("rust-bert",),
     ),
-    Mutant(
+    Mistake(
         "bucket-maximum-is-length",
         "REL-BUCKET",
         "The length of the sequence stands for max_sequence_length.",
-        POSITIONS,
-        MAGNITUDES,
-        "np.array(_magnitudes(length, config.bucket_size, length), np.intp)",
+        Edit(*MAGNITUDE, "np.array(_magnitudes(length, config.bucket_size, length), np.intp)"),
         ("TensorRT plugin before 10.0",),
     ),
-    Mutant(
+    Mistake(
         "bucket-maximum-not-less-1",
         "REL-BUCKET",
         "The largest bucket is that of the distance M, not M − 1.",
-        POSITIONS,
-        MAGNITUDES,
-        "np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length + 1), np.intp)",
+        Edit(*MAGNITUDE, "np.array(_magnitudes(length, config.bucket_size, config.max_sequence_length + 1), np.intp)"),
     ),
-    Mutant(
+    Mistake(
         "bucket-rounded-down",
         "REL-BUCKET",
         "The logarithm is rounded down, not up.",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log(δ / m) / np.log((M - 1) / m) * (m - 1)", "floor"),
     ),
-    Mutant(
+    Mistake(
         "bucket-logarithm-in-half",
         "REL-BUCKET",
         "The logarithm of the distance is taken in float16.",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float16)) / np.float16(np.log((M - 1) / m)) * np.float16(m - 1)"),
     ),
-    Mutant(
+    Mistake(
         "bucket-multiplied-first",
         "REL-BUCKET",
         "In float32 the logarithm is multiplied by m − 1 before it is divided: bucket 64 at distance 511 of (64, 512).",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float32)) * np.float32(m - 1) / np.log(np.float32((M - 1) / m))"),
         ("KerasHub 0.32",),
     ),
-    Mutant(
+    Mistake(
         "bucket-logarithms-of-two-widths",
         "REL-BUCKET",
         "A logarithm in float32 is divided by one in float64, so that the longest distance can get one bucket more.",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float32)) / float(np.log((M - 1) / m)) * np.float32(m - 1)"),
         ("microsoft/DeBERTa c794b71",),
     ),
-    Mutant(
+    Mistake(
         "bucket-multiplied-first-in-two-widths",
         "REL-BUCKET",
         "In float32 the logarithm is multiplied by m − 1 before it is divided, by a logarithm taken in float64.",
-        POSITIONS,
-        MAGNITUDES,
         _logarithmic("np.log((δ / m).astype(np.float32)) * np.float32(m - 1) / np.float32(np.log((M - 1) / m))"),
     ),
-    Mutant(
+    Mistake(
         "bucket-half-rounded-up",
         "REL-BUCKET",
         "Half of an odd bucket_size is rounded up.",
-        POSITIONS,
-        "m, M = bucket_size // 2, max_sequence_length\n    check_distance(count",
-        "m, M = (bucket_size + 1) // 2, max_sequence_length\n    check_distance(count",
+        Edit("positions._magnitudes", "m, M", "((bucket_size + 1) // 2, _[1])"),
     ),
-    Mutant(
+    Mistake(
         "buckets-of-t5",
         "REL-BUCKET",
         "The buckets are T5's: rounded down, up to M, the keys to the right in the upper half of the table.",
-        POSITIONS,
-        ROW,
-        "np.minimum(np.where((d := abs(distance)) < (m := config.bucket_size // 2), d, m + ("
-        "np.log(np.maximum(d, m) / m) / np.log(config.max_sequence_length / m) * (config.bucket_size - m)"
-        ").astype(np.intp)), config.bucket_size - 1) + config.bucket_size * (distance < 0)",
+        Edit(
+            *ROW,
+            "np.minimum(np.where((d := abs(distance)) < (m := config.bucket_size // 2), d, m + ("
+            "np.log(np.maximum(d, m) / m) / np.log(config.max_sequence_length / m) * (config.bucket_size - m)"
+            ").astype(np.intp)), config.bucket_size - 1) + config.bucket_size * (distance < 0)",
+        ),
         ("a vLLM draft",),
     ),
-    Mutant(
+    Mistake(
         "span-is-the-maximum",
         "REL-ROW",
         "The row is the distance plus max_sequence_length: no buckets, and another middle of the table.",
-        POSITIONS,
-        ROW,
-        "np.clip(distance + config.max_sequence_length, 0, config.num_relative - 1)",
+        Edit(*ROW, "np.clip(distance + config.max_sequence_length, 0, config.num_relative - 1)"),
         ("deberta.cpp",),
     ),
-    Mutant(
+    Mistake(
         "row-one-less",
         "REL-ROW",
         "The middle of the table is taken to be bucket_size − 1.",
-        POSITIONS,
-        ROW,
-        "np.clip(bucket + config.bucket_size - 1, 0, config.num_relative - 1)",
+        Edit(*ROW, "np.clip(bucket + config.bucket_size - 1, 0, config.num_relative - 1)"),
     ),
-    Mutant(
+    Mistake(
         "c2p-row-without-span",
         "REL-ROW",
         "The c2p term reads the row of the bucket alone, without bucket_size added.",
-        MODEL,
-        C2P,
-        "relative_products(query, relative_key, np.maximum(row - relative_key.shape[1] // 2, 0))",
+        Edit(
+            "model.disentangled_attention",
+            "attention.c2p",
+            "relative_products(query, relative_key, np.maximum(row - relative_key.shape[1] // 2, 0))",
+        ),
         ("rust-bert",),
     ),
-    Mutant(
+    Mistake(
         "row-wraps",
         "REL-LONG",
         "A row beyond the table wraps around to its other end.",
-        POSITIONS,
-        ROW,
-        "(bucket + config.bucket_size) % config.num_relative",
+        Edit(*ROW, "(bucket + config.bucket_size) % config.num_relative"),
     ),
-    Mutant(
+    Mistake(
         "relative-not-normalised",
         "REL-NORM",
         "The relative embeddings are not layer-normalised.",
-        MODEL,
-        "layer_norm(relative, params.relative_norm)",
-        "relative",
+        Edit("model.encode", "relative_embeddings", "table"),
         ("transformers, without norm_rel_ebd in config.json",),
     ),
-    Mutant(
+    Mistake(
         "relative-normalised-in-each-layer",
         "REL-NORM",
         "Every layer normalises the relative embeddings again.",
-        MODEL,
-        "encoder_layer(layer, params.config, x, relative,",
-        "encoder_layer(layer, params.config, x, relative := layer_norm(relative, params.relative_norm),",
+        Edit("model.encode", "x", "(relative := layer_norm(relative, params.relative_norm), _)[1]"),
     ),
-    Mutant(
+    Mistake(
         "relative-norm-of-the-embeddings",
         "REL-NORM",
         "The relative embeddings are normalised with the token embeddings' scale and bias.",
-        MODEL,
-        "layer_norm(relative, params.relative_norm)",
-        "layer_norm(relative, params.embeddings_norm)",
+        Edit("model.encode", "relative_embeddings", "layer_norm(table, params.embeddings_norm)"),
     ),
-    Mutant(
+    Mistake(
         "relative-table-transposed",
         "REL-NORM",
         "The relative table is read as (D, R) and transposed.",
-        MODEL,
-        "params.relative_embedding.astype(dtype, copy=False)",
-        "params.relative_embedding.reshape(params.relative_embedding.shape[::-1]).T.astype(dtype)",
+        Edit("model.encode", "table", "_.reshape(_.shape[::-1]).T"),
         ("a GGUF port",),
     ),
 )
 
 VARIATIONS = (
-    Mutant(
+    Mistake(
         "distance-clamped",
         "REL-LONG",
         "Distances are clamped to M − 1 before they are bucketed, which long inputs show.",
-        POSITIONS,
-        "magnitude[abs(distance)]",
-        "magnitude[np.minimum(abs(distance), config.max_sequence_length - 1)]",
+        Edit(*MAGNITUDE, "_[np.minimum(np.arange(length), config.max_sequence_length - 1)]"),
         ("microsoft/DeBERTa c794b71",),
     ),
 )

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import MODEL, Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "c2c-tapped-after-the-scale",
         "VEC-TAPS",
         "The tap c2c is shown after the scale.",
-        MODEL,
-        'tap("attention.c2c", c2c)',
-        'tap("attention.c2c", c2c / math.sqrt(3 * query.shape[-1]))',
+        Edit(
+            "model.disentangled_attention",
+            "attention.c2c",
+            '(_, tap("attention.c2c", _ / math.sqrt(3 * query.shape[-1])))[0]',
+            whole=True,
+        ),
         shows="taps",
     ),
-    Mutant(
+    Mistake(
         "inner-tapped-before-gelu",
         "VEC-TAPS",
         "The tap feedforward.inner is shown before GELU.",
-        MODEL,
-        'tap("feedforward.inner", inner)',
-        'tap("feedforward.inner", linear(x, p.up))',
+        Edit(
+            "model.after_attention",
+            "feedforward.inner",
+            '(_, tap("feedforward.inner", linear(x, p.up)))[0]',
+            whole=True,
+        ),
         shows="taps",
     ),
-    Mutant(
+    Mistake(
         "embeddings-tapped-before-the-norm",
         "VEC-TAPS",
         "The tap embeddings is shown before the layer normalisation.",
-        MODEL,
-        'tap("embeddings", x)',
-        'tap("embeddings", np.append(params.token_embedding[batch.token_ids], x[-1:], axis=0))',
+        Edit(
+            "model.encode",
+            "embeddings",
+            '(_, tap("embeddings", params.token_embedding[batch.token_ids]))[0]',
+            whole=True,
+        ),
         shows="taps",
     ),
 )

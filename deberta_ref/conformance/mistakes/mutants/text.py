@@ -7,269 +7,227 @@ number: the tag of its map of characters becomes one that no reader knows, or a 
 
 from __future__ import annotations
 
-from deberta_ref.conformance.mistakes.mutants.mutant import Mutant
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
 
 TEXT = "deberta_ref.tokenizer"
 
-LOADED = "SentencePieceProcessor(model_proto=model)"
-ENCODED = "self.processor.encode(stretch, out_type=int)"
+MODEL = "tokenizer._processor", "model"
+PIECES = "tokenizer.Tokenizer._ids", "ids +="
+ROW = "tokenizer.Tokenizer._row", "row +="
+FIRST = "tokenizer._round_robin", "first"
+CALL = "tokenizer.Tokenizer.__call__"
+
 WITHOUT_MAP = r'.replace(b"nmt_nfkc\x12", b"nmt_nfkc\x7a")'
 UNMAPPED = f"type(self.processor)(model_proto=self.processor.serialized_model_proto(){WITHOUT_MAP})"
 BLANKS = r're.sub(r"\s{2,}|[\n\r\t]", " ", stretch)'
-APPENDED = "[*segment[:length], self.sep_id]"
-FIRST = "min(lengths[0], max((most + 1) // 2, most - lengths[1]))"
-ROWS = "self._row(example, sequence_length, special_tokens=special_tokens) for example in examples"
 
 MUTANTS = (
-    Mutant(
+    Mistake(
         "normaliser-lost",
         "TOK-PIECES",
         "The model's map of characters is not applied: ligatures, full-width digits and tabs are unknown.",
-        TEXT,
-        LOADED,
-        f"SentencePieceProcessor(model_proto=model{WITHOUT_MAP})",
+        Edit(*MODEL, f"_{WITHOUT_MAP}"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "normaliser-nfc",
         "TOK-PIECES",
         "NFC, with blanks, tabs and line ends as one blank, stands in for the model's map of characters.",
-        TEXT,
-        ENCODED,
-        f'{UNMAPPED}.encode(__import__("unicodedata").normalize("NFC", {BLANKS}), out_type=int)',
+        Edit(*PIECES, f'{UNMAPPED}.encode(__import__("unicodedata").normalize("NFC", {BLANKS}), out_type=int)'),
         ("transformers 5",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "normaliser-nfkc",
         "TOK-PIECES",
         "NFKC alone stands in for the model's map of characters, which also knows of invisible ones and blanks.",
-        TEXT,
-        ENCODED,
-        f'{UNMAPPED}.encode(__import__("unicodedata").normalize("NFKC", stretch), out_type=int)',
+        Edit(*PIECES, f'{UNMAPPED}.encode(__import__("unicodedata").normalize("NFKC", stretch), out_type=int)'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "marks-dropped",
         "TOK-PIECES",
         "Of several marks on a letter only the first is kept: the map's shortest match stands for the whole letter.",
-        TEXT,
-        ENCODED,
-        r'self.processor.encode(re.sub("([\u0300-\u036f])[\u0300-\u036f]+", r"\1", stretch), out_type=int)',
+        Edit(
+            *PIECES,
+            r'self.processor.encode(re.sub("([\u0300-\u036f])[\u0300-\u036f]+", r"\1", stretch), out_type=int)',
+        ),
         ("huggingface/tokenizers#2116",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "lower-cased",
         "TOK-PIECES",
         "The text is put in lower case.",
-        TEXT,
-        ENCODED,
-        ENCODED.replace("stretch", "stretch.lower()"),
+        Edit(*PIECES, "self.processor.encode(stretch.lower(), out_type=int)"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "punctuation-apart",
         "TOK-PIECES",
         "Words and punctuation marks are tokenized each on its own, as split_by_punct has it.",
-        TEXT,
-        ENCODED,
-        r'sum(self.processor.encode(re.findall(r"[\w\s]+|[^\w\s]", stretch), out_type=int), [])',
+        Edit(*PIECES, r'sum(self.processor.encode(re.findall(r"[\w\s]+|[^\w\s]", stretch), out_type=int), [])'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "first-blank-missing",
         "TOK-PIECES",
         "No blank is put before the first word, which is then another word.",
-        TEXT,
-        LOADED,
-        r'SentencePieceProcessor(model_proto=model.replace(b"\x0a\x08nmt_nfkc", b"\x18\x00\x0a\x06nmt_nf"))',
+        Edit(*MODEL, r'_.replace(b"\x0a\x08nmt_nfkc", b"\x18\x00\x0a\x06nmt_nf")'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "blanks-kept",
         "TOK-PIECES",
         "Several blanks are not one, and those at the ends stay.",
-        TEXT,
-        LOADED,
-        r'SentencePieceProcessor(model_proto=model.replace(b"\x0a\x08nmt_nfkc", b"\x20\x00\x0a\x06nmt_nf"))',
+        Edit(*MODEL, r'_.replace(b"\x0a\x08nmt_nfkc", b"\x20\x00\x0a\x06nmt_nf")'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "unknown-left-out",
         "TOK-PIECES",
         "Characters that no piece has are left out.",
-        TEXT,
-        ENCODED,
-        f"[i for i in {ENCODED} if i != self.unk_id]",
+        Edit(*PIECES, "[i for i in _ if i != self.unk_id]"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "unknown-by-character",
         "TOK-PIECES",
         "Each character that no piece has is one unknown token, not each run of them.",
-        TEXT,
-        ENCODED,
-        "[i for i, piece in zip(self.processor.encode(stretch, out_type=int), "
-        "self.processor.encode(stretch, out_type=str)) for _ in (piece if i == self.unk_id else [i])]",
+        Edit(
+            *PIECES,
+            "[i for i, piece in zip(_, self.processor.encode(stretch, out_type=str)) "
+            "for character in (piece if i == self.unk_id else [i])]",
+        ),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "typed-special-tokens",
         "TOK-TYPED",
         "Special tokens typed in a text become special tokens.",
-        TEXT,
-        "SPECIAL.split(text) if special_tokens else [text]",
-        "SPECIAL.split(text)",
+        Edit("tokenizer.Tokenizer._ids", "for n, stretch", "enumerate(SPECIAL.split(text))"),
         ("transformers",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "special-tokens-missing",
         "TOK-SPECIAL",
         "[CLS] and [SEP] are not put around the pieces.",
-        TEXT,
-        f"row += {APPENDED}",
-        "row = [i for i in row if i != self.cls_id] + segment[:length]",
+        (Edit("tokenizer.Tokenizer._row", "row", "[]"), Edit(*ROW, "segment[:length]")),
         ("transformers#44568",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "cls-missing",
         "TOK-SPECIAL",
         "There is no [CLS] in front.",
-        TEXT,
-        "row = [self.cls_id]",
-        "row = []",
+        Edit("tokenizer.Tokenizer._row", "row", "[]"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pair-not-separated",
         "TOK-SPECIAL",
         "The first text of a pair has no [SEP] after it.",
-        TEXT,
-        f"row += {APPENDED}",
-        f"row = [*row[: len(row) - (len(row) > 1)], *{APPENDED}]",
+        Edit(*ROW, "_ if segment is segments[-1] else _[:-1]"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pair-separated-twice",
         "TOK-SPECIAL",
         "There are two [SEP] between the texts of a pair, as RoBERTa has it.",
-        TEXT,
-        APPENDED,
-        "[*[self.sep_id][: len(row) - 1], *segment[:length], self.sep_id]",
+        Edit(*ROW, "[*[self.sep_id][: len(row) - 1], *_]"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "mask-unknown",
         "TOK-MASK",
         "[MASK], which the sentencepiece model does not have, is the unknown token.",
-        TEXT,
-        'ids.get("[MASK]", size)',
-        'processor.piece_to_id("[MASK]")',
+        Edit("tokenizer.Tokenizer.from_file", "mask_id", 'processor.piece_to_id("[MASK]")'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "mask-last-piece",
         "TOK-MASK",
         "[MASK] has the id of the last piece.",
-        TEXT,
-        'ids.get("[MASK]", size)',
-        'ids.get("[MASK]", size - 1)',
+        Edit("tokenizer.Tokenizer.from_file", "mask_id", 'ids.get("[MASK]", size - 1)'),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "cut-with-its-sep",
         "TOK-CUT",
         "The whole row is cut at its end, and the last [SEP] with it.",
-        TEXT,
-        ROWS,
-        "self._row(example, None, special_tokens=special_tokens)[:sequence_length] for example in examples",
+        Edit(
+            CALL,
+            "rows",
+            "[self._row(example, None, special_tokens=special_tokens)[:sequence_length] for example in examples]",
+        ),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "cut-at-the-front",
         "TOK-CUT",
         "The first tokens of a text are cut, not the last.",
-        TEXT,
-        APPENDED,
-        "[*segment[len(segment) - length :], self.sep_id]",
+        Edit(*ROW, "[*segment[len(segment) - length :], self.sep_id]"),
         ("deberta 0.1.12, by chance",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "cut-longest-first",
         "TOK-CUT",
         "The odd place of a pair goes to the longer text, and to the second where they are as long.",
-        TEXT,
-        FIRST,
-        FIRST.replace("most + 1", "most + (lengths[0] > lengths[1])"),
+        Edit(*FIRST, "min(lengths[0], max((most + (lengths[0] > lengths[1])) // 2, most - lengths[1]))"),
         ("transformers",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "cut-second-alone",
         "TOK-CUT",
         "The first text of a pair takes all places that it needs, and the second the rest.",
-        TEXT,
-        FIRST,
-        "min(lengths[0], most)",
+        Edit(*FIRST, "min(lengths[0], most)"),
         ("KerasHub with truncate='waterfall'",),
         "text",
     ),
-    Mutant(
+    Mistake(
         "cut-first-alone",
         "TOK-CUT",
         "The second text of a pair takes all places that it needs, and the first the rest.",
-        TEXT,
-        FIRST,
-        "max(0, most - lengths[1])",
+        Edit(*FIRST, "max(0, most - lengths[1])"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "cut-in-halves",
         "TOK-CUT",
         "The first text of a pair has half of the places at most, and what a short second one leaves stays empty.",
-        TEXT,
-        FIRST,
-        "min(lengths[0], (most + 1) // 2)",
+        Edit(*FIRST, "min(lengths[0], (most + 1) // 2)"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pad-at-the-front",
         "TOK-PAD",
         "Padding is put in front.",
-        TEXT,
-        "slice(0, len(row))",
-        "slice(width - len(row), width)",
+        Edit(CALL, "valid", "slice(width - len(row), width)"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pad-valid",
         "TOK-PAD",
         "The mask is 1 for padding too.",
-        TEXT,
-        "np.zeros_like(token_ids)",
-        "np.ones_like(token_ids)",
+        Edit(CALL, "padding_mask", "np.ones_like(token_ids)"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pad-with-sep",
         "TOK-PAD",
         "Padding has the id of [SEP].",
-        TEXT,
-        "np.full((len(rows), width), self.pad_id, np.int32)",
-        "np.full((len(rows), width), self.sep_id, np.int32)",
+        Edit(CALL, "token_ids", "np.full_like(_, self.sep_id)"),
         shows="text",
     ),
-    Mutant(
+    Mistake(
         "pad-to-the-longest",
         "TOK-PAD",
         "Rows are padded to the longest of them, whatever the length that was asked for.",
-        TEXT,
-        "sequence_length or max(map(len, rows), default=1)",
-        "max(map(len, rows), default=1)",
+        Edit(CALL, "width", "max(map(len, rows), default=1)"),
         shows="text",
     ),
 )

@@ -1,0 +1,99 @@
+"""Mistakes that no port can have: in the recipe, files, summaries, scores and verdicts that this package makes."""
+
+from deberta_ref.conformance.cases.variants import Edit
+from deberta_ref.conformance.mistakes.mistake import Mistake
+
+JUDGE, NOISE, SUMMARY = "conformance.judging.judge", "conformance.cases.noise", "conformance.cases.summary"
+
+MUTANTS = (
+    Mistake(
+        "taps-of-padded-tokens-filled",
+        "VEC-PADDED",
+        "A tap has something at padded positions, not zeros.",
+        Edit("tracing._zeros", "return", "{name: tap + 1 for name, tap in _.items()}"),
+    ),
+    Mistake(
+        "summary-without-signs",
+        "VEC-SUMMARY",
+        "A summary adds the features up, so that mistakes of both signs cancel.",
+        Edit(f"{SUMMARY}.signs", "return", "abs(_)"),
+    ),
+    Mistake(
+        "weights-written-in-out",
+        "VEC-FILES",
+        "A checkpoint's weights are written as (in, out), as Keras has them.",
+        Edit("checkpoints.huggingface.write", "tensors", "{name: np.ascontiguousarray(a.T) for name, a in _.items()}"),
+    ),
+    Mistake(
+        "mixer-shifted-by-32",
+        "REC-MIXER",
+        "The last shift of the mixer is by 32 bits, not 31.",
+        Edit("recipe.mixed", "return", "z ^ (z >> np.uint64(32))"),
+    ),
+    Mistake(
+        "factor-of-the-outputs",
+        "REC-FACTORS",
+        "The factor of a weight follows from the number of its outputs, not its inputs.",
+        Edit("recipe.from_recipe", "block[:]", "(odd * factor(name, shape[::-1]) + offset) * 2.0**-22"),
+    ),
+    Mistake(
+        "draws-around-a-half",
+        "REC-VALUES",
+        "A draw is centred by 4096, not 4095, so that values are even multiples and zero is one of them.",
+        Edit("recipe.from_recipe", "odd", "_ - 1"),
+    ),
+    Mistake(
+        "ids-by-the-remainder",
+        "REC-IDS",
+        "Token ids are the remainders of the draws, not their scaled high halves.",
+        Edit("recipe.recipe_ids", "ids", "(high % np.uint64(config.vocabulary_size)).astype(np.intp)"),
+    ),
+    Mistake(
+        "ensemble-of-one",
+        "NOISE-FLOOR",
+        "All members of the ensemble round alike.",
+        Edit(
+            f"{NOISE}.ensemble", "found", "[errors_of(evaluate(evaluation(np.random.default_rng([seed]))))] * MEMBERS"
+        ),
+    ),
+    Mistake(
+        "score-of-the-mean-alone",
+        "NOISE-SCORE",
+        "The largest error does not count, so that one wrong number among thousands passes.",
+        Edit(f"{NOISE}.scores", "return", "{n: _multiple(size.rms, floor[n].rms) for n, size in found.items()}"),
+    ),
+    Mistake(
+        "limit-a-thousand-times",
+        "JUDGE-LIMIT",
+        "A value is wrong only from scores in the thousands on, as a tolerance of 1e-3 has it.",
+        Edit(f"{JUDGE}.verdict_on", "wrong", "[name for name, score in scores.items() if score > LIMIT * 1000]"),
+    ),
+    Mistake(
+        "faults-forgiven",
+        "JUDGE-CASE",
+        "A case passes though a part of the answer could not be compared.",
+        Edit(f"{JUDGE}.verdict_on", "answer", "replace(_, faults=())"),
+    ),
+    Mistake(
+        "last-wrong-tap-named",
+        "JUDGE-FIRST",
+        "The tap that is named is the last wrong one, to which the error has spread.",
+        Edit(f"{JUDGE}.verdict_on", "first", "wrong[-1] if wrong else None"),
+    ),
+    Mistake(
+        "shown-wrongly-by-one-right-value",
+        "JUDGE-SHOWN",
+        "A tap is called mislabelled where one value that is computed from it is right, and another is wrong.",
+        Edit(
+            "conformance.judging.mislabelled_taps._candidates",
+            "later",
+            "{other for other in _ if known[other] <= LIMIT} or _",
+        ),
+    ),
+    Mistake(
+        "skipped-cases-count",
+        "JUDGE-CONFORMS",
+        "A case that was skipped counts as judged, so that a port which answers nothing conforms.",
+        Edit(f"{JUDGE}.reasons", "judged", "list(verdicts)"),
+    ),
+)
