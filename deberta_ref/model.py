@@ -6,17 +6,15 @@ masked; only attention needs to know which tokens are of one sequence, and at wh
 operations; fast/ has the same ones made fast. ``tap(name, value)`` returns the value, and may show it to a listener.
 """
 
-import math
-
 import numpy as np
 
 from deberta_ref.fast import a_few_heads_at_a_time, folded, gelu, layer_norm, linear, relative_products
 from deberta_ref.inputs import Batch, Inputs, Sequences, pack
-from deberta_ref.ops import matmul, merge_heads, mT, softmax, split_heads
+from deberta_ref.ops import matmul, merge_heads, mT, scaled, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
-from deberta_ref.precision import Array, DType, DTypeLike, Integers, compute_dtype
-from deberta_ref.taps import Tap, at, untapped
+from deberta_ref.precision import Array, DType, DTypeLike, Integers
+from deberta_ref.taps import Tap, at, untapped, watched
 
 
 def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, allow_long: bool = False) -> Array:
@@ -28,7 +26,7 @@ def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, a
         The parameters, as ``init`` or ``from_preset`` gives them.
     inputs : mapping of str to array_like of int, each (B, T)
         ``token_ids``, and ``padding_mask``: 1 for a valid token, 0 for a padded one.
-    dtype : 'float32' or 'float64', optional
+    dtype : 'float64', 'float32', 'float16', 'bfloat16', 'mixed_float16' or 'mixed_bfloat16', optional
         What is computed in; by default the type of ``params``, but float32 at least.
     allow_long : bool
         Whether T may exceed ``max_sequence_length``.
@@ -49,12 +47,13 @@ def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, a
     (1, 3, 48)
     """
     batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
-    output = np.empty((*batch.mask.shape, params.config.hidden_dim), compute_dtype(dtype, params.dtype))  # (B, T, D)
-    with np.errstate(all="ignore"):  # an overflow that matters shows as an infinity or a NaN
+    params, dtype = params.computed_in(dtype)  # NUM-DTYPE, HALF-POLICY
+    output = np.empty((*batch.mask.shape, params.config.hidden_dim), dtype)  # (B, T, D)
+    with watched(dtype) as tap:  # an overflow shows as an infinity or a NaN; in float16 there is a warning as well
         for examples, part in batch.parts():  # a few at a time, so that a large batch takes no more memory
-            output[examples][part.mask] = encode(params, part, output.dtype, untapped)
+            output[examples][part.mask] = encode(params, part, dtype, tap)
         if not batch.mask.all():
-            output[~batch.mask] = padded(params, output.dtype)  # PAD-OUTPUT
+            output[~batch.mask] = padded(params, dtype)  # PAD-OUTPUT
     return output
 
 
@@ -99,7 +98,7 @@ def disentangled_attention(
     c2c = tap("attention.c2c", matmul(query, mT(key)))  # (H, T, T)   ATT-C2C: query i · key j
     c2p = tap("attention.c2p", relative_products(query, relative_key, row))  # ATT-C2P: query i · relative_key row
     p2c = tap("attention.p2c", mT(relative_products(key, relative_query, row.T)))  # ATT-P2C: key j · relative_query row
-    scores = tap("attention.scores", (c2c + c2p + p2c) / math.sqrt(3 * query.shape[-1]))  # ATT-SCALE: one for the three
+    scores = tap("attention.scores", scaled(c2c + c2p + p2c, 3 * query.shape[-1]))  # ATT-SCALE: one for the three
     probs = tap("attention.probs", softmax(scores))  # (H, T, T)   ATT-PROBS: over the keys j
     return matmul(probs, value)  # (H, T, d)   ATT-CONTEXT
 

@@ -1,10 +1,8 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
-What is slow as defined here has an equal in fast/, which the model computes with: ``gelu``, ``relative_products``, and
-``linear`` and ``layer_norm`` of constants. tests/test_fast.py holds each pair together.
-
-Each computes in the type of its first argument, float32 or float64; parameters kept in another type are cast where
-they are used. None changes its arguments.
+What is slow as defined here has an equal in fast/, which the model uses; tests/test_fast.py holds both together. Each
+gives the type of its first argument. Parameters kept in another type are cast where they are used. In float16 and
+bfloat16 an operation computes in float32 and rounds its result once. None changes its arguments.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import numpy as np
 
 from deberta_ref.config import EPSILON
 from deberta_ref.params import Linear, Norm
-from deberta_ref.precision import Array, Integers
+from deberta_ref.precision import Array, Integers, wide
 
 SAFE = 32
 """Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""
@@ -24,17 +22,18 @@ SAFE = 32
 
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product over the last two axes: (…, n, k) and (…, k, m) -> (…, n, m)."""
-    return np.matmul(a, b)
+    return np.matmul(wide(a), wide(b)).astype(a.dtype, copy=False)  # HALF-PRODUCTS
 
 
 def linear(x: Array, p: Linear) -> Array:
     """The linear map x · weightᵀ + bias: (…, in) -> (…, out)."""
     weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
-    return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED
+    return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED, HALF-PRODUCTS
 
 
 def layer_norm(x: Array, p: Norm) -> Array:
     """(x − mean) / sqrt(variance + EPSILON) · scale + bias over the last axis: (…, D) -> (…, D)."""
+    dtype, x = x.dtype, wide(x)  # HALF-NORM
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         scale, bias = p.scale.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)
         largest = np.maximum(x.max(axis=-1, keepdims=True), -x.min(axis=-1, keepdims=True))
@@ -49,21 +48,27 @@ def layer_norm(x: Array, p: Norm) -> Array:
         normalised = np.divide(centred, deviation, out=centred)  # NORM-DEFINITION
         normalised *= scale
         normalised += bias
-    return normalised
+    return normalised.astype(dtype, copy=False)
 
 
 def gelu(x: Array) -> Array:
     """The product x · Φ(x), Φ the standard normal distribution function: any shape, the same shape."""
-    return (x * _normal_distribution(x)).astype(x.dtype)  # GELU-ERF
+    return (x * _normal_distribution(wide(x))).astype(x.dtype)  # GELU-ERF, HALF-RESULTS
 
 
 def softmax(x: Array) -> Array:
     """exp(x) over its sum along the last axis: (…, T) -> (…, T)."""
+    dtype, x = x.dtype, wide(x)  # HALF-SOFTMAX
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         exp = x - x.max(axis=-1, keepdims=True)  # NUM-SOFTMAX: at most 0, so that nothing overflows
         np.exp(exp, out=exp)
         exp /= exp.sum(axis=-1, keepdims=True)
-    return exp
+    return exp.astype(dtype, copy=False)
+
+
+def scaled(x: Array, n: int) -> Array:
+    """X / sqrt(n): any shape, the same shape."""
+    return (wide(x) / math.sqrt(n)).astype(x.dtype, copy=False)  # ATT-SCALE, HALF-RESULTS
 
 
 def relative_products(x: Array, relative: Array, row: Integers) -> Array:
@@ -78,14 +83,12 @@ def gather_rows(products: Array, row: Integers) -> Array:
 
 def split_heads(x: Array, num_heads: int) -> Array:
     """Head h is features h·d to (h + 1)·d: (N, D) -> (H, N, d), a view."""
-    N, D = x.shape
-    return x.reshape(N, num_heads, D // num_heads).swapaxes(0, 1)  # ATT-HEADS
+    return x.reshape(len(x), num_heads, x.shape[1] // num_heads).swapaxes(0, 1)  # ATT-HEADS
 
 
 def merge_heads(x: Array) -> Array:
     """The inverse of ``split_heads``: (H, T, d) -> (T, D)."""
-    H, T, d = x.shape
-    return x.swapaxes(0, 1).reshape(T, H * d)  # ATT-HEADS, ATT-CONTEXT
+    return x.swapaxes(0, 1).reshape(x.shape[1], len(x) * x.shape[2])  # ATT-HEADS, ATT-CONTEXT
 
 
 def mT(x: Any) -> Any:  # noqa: N802 - the array API's name

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
-from deberta_ref.precision import STORED, Array, DType, DTypeLike, known_dtype
+from deberta_ref.precision import MIXED, STORED, Array, DType, DTypeLike, compute_dtype, known_dtype
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -233,15 +233,46 @@ class Params:
         >>> from_preset("deberta_v3_demo_en").dtype
         dtype('float32')
         """
-        return np.result_type(*{array.dtype for array in self.arrays().values()})
+        return max({array.dtype for array in self.arrays().values()}, key=lambda dtype: (dtype.itemsize, dtype.name))
+
+    def computed_in(self, dtype: DTypeLike | None) -> tuple[Params, DType]:
+        """What a forward pass in ``dtype`` computes with: parameters, and the type of its values.
+
+        In a half precision all parameters are of that type; under a mixed policy they stay as they are kept.
+
+        Parameters
+        ----------
+        dtype : {'float64', 'float32', 'float16', 'bfloat16', 'mixed_float16', 'mixed_bfloat16'} or a type, optional
+            By default the type of these parameters, but float32 at least.
+
+        Returns
+        -------
+        tuple of Params and numpy.dtype
+            These parameters, or for a half precision ``astype`` of them.
+
+        Raises
+        ------
+        ValueError, TypeError, ImportError
+            For another type, what names no type, or bfloat16 without ml_dtypes.
+
+        Examples
+        --------
+        >>> from deberta_ref import from_preset
+        >>> params, dtype = from_preset("deberta_v3_demo_en").computed_in("mixed_float16")
+        >>> params.dtype, dtype
+        (dtype('float32'), dtype('float16'))
+        """
+        computed = compute_dtype(dtype, self.dtype)
+        mixed = isinstance(dtype, str) and dtype.startswith(MIXED)
+        return (self if mixed or computed.itemsize > 2 else self.astype(computed)), computed  # HALF-POLICY
 
     def astype(self, dtype: DTypeLike) -> Params:
         """The same parameters, kept in another type.
 
         Parameters
         ----------
-        dtype : {'float16', 'float32', 'float64'} or a NumPy type
-            The type. A value is rounded to the nearest of that type.
+        dtype : {'float16', 'bfloat16', 'float32', 'float64'} or a NumPy type
+            The type; bfloat16 needs the extra ``half``. A value is rounded to the nearest of that type.
 
         Returns
         -------

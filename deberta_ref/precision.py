@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Literal
 
 import numpy as np
@@ -11,17 +12,26 @@ Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.intp]
 DType = np.dtype[np.floating[Any]]
 
-DTypeLike = Literal["float16", "float32", "float64"] | DType | type[np.floating[Any]]
-"""How a caller names a type: 'float32', numpy.float32 or numpy.dtype('float32')."""
+DTypeLike = (
+    Literal["float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"]
+    | DType
+    | type[np.floating[Any]]
+)
+"""How a caller names a type: 'float32', numpy.float32 or numpy.dtype('float32'), ml_dtypes.bfloat16 too; or one of
+Keras's policies, whose parameters are kept in float32."""
 
-STORED = ("float16", "float32", "float64")
-COMPUTED = ("float32", "float64")
+MIXED = "mixed_"
+"""What a policy's name begins with; the type that is computed in follows."""
+
+STORED = ("float16", "bfloat16", "float32", "float64")
+COMPUTED = (*STORED, "mixed_float16", "mixed_bfloat16")
 
 
 def compute_dtype(dtype: DTypeLike | None, stored: DType) -> DType:
     """The type to compute in: ``dtype`` if given, else that of the parameters, but float32 at least.
 
-    Raises ValueError for a type that is not computed in, TypeError for what names no type.
+    Raises ValueError for a type that is not computed in, TypeError for what names no type, ImportError without
+    ml_dtypes where it is bfloat16.
     """
     return np.result_type(stored, np.float32) if dtype is None else known_dtype(dtype, COMPUTED)  # NUM-DTYPE
 
@@ -39,5 +49,18 @@ def known_dtype(dtype: DTypeLike, known: tuple[str, ...]) -> DType:
             raise TypeError(f"dtype must be {allowed}; got {dtype!r}.") from None
     if name not in known:
         raise ValueError(f"dtype must be {allowed}; got {name!r}.")
-    known_type: DType = np.dtype(str(name))
-    return known_type
+    name = str(name).removeprefix(MIXED)
+    return bfloat16() if name == "bfloat16" else np.dtype(name)
+
+
+def bfloat16() -> DType:
+    """NumPy's type of the bfloat16 of ml_dtypes; ImportError with what to install."""
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        raise ImportError("bfloat16 needs the package ml_dtypes: pip install 'deberta-ref[half]'.") from None
+
+
+def wide(x: Array) -> Array:
+    """The same numbers in float32, if they are of a half precision; else ``x`` itself."""
+    return x.astype(np.float32) if x.dtype.itemsize == 2 else x  # HALF-RESULTS

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from deberta_ref.config import Config
+from deberta_ref.precision import DType
 
 Tap = Callable[..., Any]
 """``tap(name, value)`` returns the value, and shows it to whoever asked for it.
@@ -48,6 +53,36 @@ def tap_axes(config: Config) -> dict[str, str]:
 def untapped(_name: str, value: Any, **_where: Any) -> Any:
     """The tap of a forward pass whose intermediate values nobody asked for."""
     return value
+
+
+class Overflow:
+    """A tap that remembers the first value that is infinite."""
+
+    name = ""
+
+    def __call__(self, name: str, value: Any, **_where: Any) -> Any:
+        """Return the value."""
+        if not self.name and np.isinf(value).any():
+            self.name = name
+        return value
+
+
+@contextmanager
+def watched(dtype: DType) -> Iterator[Tap]:
+    """A tap for a forward pass in that type, and no warnings of NumPy's; in float16 one that says where it overflows.
+
+    Warns with RuntimeWarning when the block ends. Nothing is lost by an overflow: what is computed is returned.
+    """
+    tap = Overflow() if dtype == np.float16 else untapped
+    with np.errstate(all="ignore"):
+        yield tap
+    if isinstance(tap, Overflow) and tap.name:  # HALF-OVERFLOW
+        warnings.warn(
+            f"float16 overflowed, first at {tap.name}: numbers beyond ±65504 became infinite. Compute in bfloat16 or "
+            f"float32.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def at(tap: Tap, prefix: str = "", **where: Any) -> Tap:

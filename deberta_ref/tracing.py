@@ -14,8 +14,8 @@ from deberta_ref import model
 from deberta_ref.config import Config
 from deberta_ref.inputs import Batch, Inputs
 from deberta_ref.params import Params
-from deberta_ref.precision import Array, DType, DTypeLike, compute_dtype
-from deberta_ref.taps import at, tap_axes
+from deberta_ref.precision import Array, DType, DTypeLike
+from deberta_ref.taps import Tap, at, tap_axes, untapped, watched
 
 
 def trace(
@@ -69,11 +69,11 @@ def record(
     """``trace`` of the model in ``module``: ``deberta_ref.model``, or a variant of it."""
     batch = module.pack(inputs, params, allow_long=allow_long)
     axes = _asked(tap_axes(params.config), taps)
-    dtype = compute_dtype(dtype, params.dtype)
+    params, dtype = params.computed_in(dtype)
     found = _zeros(axes, params.config, batch, dtype)
-    with np.errstate(all="ignore"):  # VEC-TAPS: the very computation of `forward`
+    with watched(dtype) as tap:  # VEC-TAPS: the very computation of `forward`
         for examples, part in batch.parts():
-            module.encode(params, part, dtype, tap=_Recorder(axes, found, examples, part))
+            module.encode(params, part, dtype, tap=_Recorder(axes, found, examples, part, tap))
         if "output" in found and not batch.mask.all():
             found["output"][~batch.mask] = module.padded(params, dtype)  # VEC-PADDED: the others keep their zeros
     return found
@@ -90,9 +90,9 @@ def record_layer(
     config, mask, prefix = params.config, np.asarray(inputs["padding_mask"]), f"layers.{n}."
     batch = module.pack({"token_ids": np.ones_like(mask), "padding_mask": mask}, params, allow_long=allow_long)
     axes = {name: letters for name, letters in tap_axes(config).items() if name.startswith(prefix)}
-    dtype = compute_dtype(dtype, params.dtype)
+    params, dtype = params.computed_in(dtype)
     found = _zeros(axes, config, batch, dtype)
-    recorder = _Recorder(axes, found, slice(None), batch)
+    recorder = _Recorder(axes, found, slice(None), batch, untapped)
     x = np.asarray(inputs["x"])[batch.mask].astype(dtype)  # (N, D)
     relative = np.asarray(inputs["relative_embeddings"], dtype)  # (R, D)
     row = module.relative_row(batch.length, config)  # (T, T)
@@ -132,14 +132,17 @@ class _Recorder:
     ``examples`` are those of the whole batch that ``part`` has.
     """
 
-    def __init__(self, axes: Mapping[str, str], taps: Mapping[str, Any], examples: slice, part: Batch) -> None:
+    def __init__(
+        self, axes: Mapping[str, str], taps: Mapping[str, Any], examples: slice, part: Batch, another: Tap
+    ) -> None:
         self.axes = axes
         self.taps = {name: tap[examples] if axes[name][0] == "B" else tap for name, tap in taps.items()}
         self.part = part
+        self.another = another  # a tap that is shown the same
 
     def __call__(self, name: str, value: Array, sequence: Any = None, heads: slice = slice(None)) -> Array:
         if name not in self.taps:
-            return value
+            return self.another(name, value)
         laid_out = self.taps[name]
         match self.axes[name]:
             case "BTD" | "BTF":
@@ -151,4 +154,4 @@ class _Recorder:
                 laid_out[sequence.example, heads][:, positions[:, None], positions] = value
             case _:
                 laid_out[...] = value
-        return value
+        return self.another(name, value)

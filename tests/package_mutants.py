@@ -7,6 +7,46 @@ JUDGE, NOISE, SUMMARY = "conformance.judging.judge", "conformance.cases.noise", 
 
 MUTANTS = (
     Mistake(
+        "scale-in-half",
+        "HALF-RESULTS",
+        "In a half precision the scale is rounded before the scores are divided by it.",
+        Edit("ops.scaled", "return", "(x / x.dtype.type(math.sqrt(n))).astype(x.dtype)"),
+    ),
+    Mistake(
+        "sums-in-half",
+        "HALF-PRODUCTS",
+        "In a half precision a matrix product is accumulated in that precision.",
+        Edit(
+            "ops.matmul",
+            "return",
+            "(a[..., :, None, :] * mT(b)[..., None, :, :]).cumsum(axis=-1)[..., -1]",
+        ),
+    ),
+    Mistake(
+        "whole-softmax-in-half",
+        "HALF-SOFTMAX",
+        "In a half precision the softmax is computed in that precision.",
+        Edit("ops.softmax", "dtype, x", "(x.dtype, x)"),
+    ),
+    Mistake(
+        "norm-in-half",
+        "HALF-NORM",
+        "In a half precision a layer normalisation is computed in that precision.",
+        Edit("ops.layer_norm", "dtype, x", "(x.dtype, x)"),
+    ),
+    Mistake(
+        "pure-as-mixed",
+        "HALF-POLICY",
+        "In a half precision the parameters stay as they are kept, as under a mixed policy.",
+        Edit("params.Params.computed_in", "return", "(self, computed)"),
+    ),
+    Mistake(
+        "overflow-silent",
+        "HALF-OVERFLOW",
+        "Overflow in float16 is silent.",
+        Edit("taps.watched", "tap", "untapped"),
+    ),
+    Mistake(
         "taps-of-padded-tokens-filled",
         "VEC-PADDED",
         "A tap has something at padded positions, not zeros.",

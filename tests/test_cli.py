@@ -147,7 +147,7 @@ def test_trace_writes_every_tap_and_the_inputs(model, tmp_path, capsys):
         (["--ids", "1 x"], "Token ids must be integers with spaces or commas between them; got '1 x'"),
         (["--ids", ""], "got a line without any"),
         (["--ids", "1 " * 17], "up to max_sequence_length = 16 positions; got T = 17"),
-        (["--ids", "1", "--dtype", "float8"], "dtype must be 'float32' or 'float64'; got 'float8'"),
+        (["--ids", "1", "--dtype", "float8"], "'mixed_float16' or 'mixed_bfloat16'; got 'float8'"),
         (["--ids", "1", "--out", "y.txt"], "--out must end in .safetensors or .npy; got 'y.txt'"),
         (
             ["--ids", "1", "--out", "nowhere/y.npy"],

@@ -361,7 +361,7 @@ def test_a_leftover_of_a_type_that_numpy_lacks_is_left_out_and_a_parameter_refus
     path.write_bytes(kept)
     change_tensors(directory, lambda t: {n: a for n, a in t.items() if n != "encoder.LayerNorm.bias"})
     add("encoder.LayerNorm.bias")
-    with pytest.raises(TypeError, match="must be of float16, float32, float64; got ndarray of uint8"):
+    with pytest.raises(TypeError, match="must be of float16, bfloat16, float32, float64; got ndarray of uint8"):
         from_preset(directory)
 
 

@@ -246,7 +246,7 @@ def test_types_that_are_no_floating_point_numbers_are_refused(preset):
         with edited(preset) as file:
             del file[EMBEDDING]
             file[EMBEDDING] = values
-        assert f"{EMBEDDING} must be of float16, float32, float64 or bfloat16; got " in refusal(preset)
+        assert f"{EMBEDDING} must be of float16, bfloat16, float32, float64; got " in refusal(preset)
     with edited(preset) as file:
         del file[EMBEDDING]
         file.create_dataset(EMBEDDING, (60, 24), h5py.special_dtype(vlen=str))[0, 0] = "text"

@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -324,7 +325,27 @@ def verdict(module, mutant, **others):
     return module.verdict_on(SimpleNamespace(name="", answer=lambda _case: answer | others), case)
 
 
+def overflow_is_said(module):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with module.watched(np.dtype("float16")) as tap:
+            tap("c2c", np.float16([1, np.inf]))
+    return len(seen) == 1
+
+
 PACKAGE = {
+    "scale-in-half": lambda module: module.scaled(np.float16([3]), 3)[0] == np.float16(3**0.5),
+    "sums-in-half": lambda module: (
+        module.matmul(np.float16([[2048, 1, 1]]), np.float16([[1], [1], [1]])).tolist() == [[2050]]
+    ),
+    "whole-softmax-in-half": lambda module: module.softmax(np.float16([0, 1]))[0] == 0.26904296875,
+    "norm-in-half": lambda module: (
+        module.layer_norm(np.float16([[-300, 300]]), Norm(np.ones(2), np.zeros(2))).tolist() == [[-1, 1]]
+    ),
+    "pure-as-mixed": lambda module: (
+        module.Params.computed_in(from_recipe(Config(9, 1, 1, 3, 4)), "float16")[0].dtype == np.float16
+    ),
+    "overflow-silent": overflow_is_said,
     "taps-of-padded-tokens-filled": lambda module: not fed(module).any(),
     "summary-without-signs": lambda module: {-1.0, 1.0} == set(module.signs(48).ravel()),
     "weights-written-in-out": written,
@@ -365,6 +386,7 @@ PACKAGE = {
 
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
+@clause("HALF-RESULTS", "HALF-PRODUCTS", "HALF-SOFTMAX", "HALF-NORM", "HALF-POLICY", "HALF-OVERFLOW")
 @clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-SHOWN", "JUDGE-CONFORMS")
 @pytest.mark.parametrize("name", OF_THE_PACKAGE)
 def test_a_mistake_of_the_package_itself_is_rejected(name):

@@ -116,7 +116,7 @@ def test_what_is_not_a_number_scores_infinity(value):
 def test_a_variant_changes_nothing_but_itself():
     params, inputs = case("one head")
     before = trace(params, inputs)["output"]
-    variant = variants.combined(variants.Edit("model.disentangled_attention", "attention.scores", "_ * math.sqrt(3)"))
+    variant = variants.combined(variants.Edit("model.disentangled_attention", "attention.scores", "_ * 3**0.5"))
     assert abs(record(variant, params, inputs)["output"] - before).max() > 0.01
     assert (trace(params, inputs)["output"] == before).all()
     assert (record(variants.exchanged(), params, inputs)["output"] == before).all()

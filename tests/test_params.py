@@ -60,7 +60,7 @@ def test_missing_unknown_and_misshapen_parameters_are_all_listed():
 def test_parameters_that_are_no_floating_point_numbers_are_refused(dtype):
     arrays = dict(init(CONFIG).arrays())
     arrays["embeddings_norm.bias"] = np.zeros(12, dtype)
-    with pytest.raises(TypeError, match=r"embeddings_norm\.bias must be of float16, float32, float64; got"):
+    with pytest.raises(TypeError, match=r"embeddings_norm\.bias must be of float16, bfloat16, float32, float64; got"):
         Params.from_arrays(CONFIG, arrays)
 
 
@@ -128,7 +128,7 @@ def test_seeds_differ_and_float64_rounds_to_float32():
     [
         ({"seed": -1}, ValueError, "seed must be at least 0; got -1"),
         ({"seed": 1.5}, TypeError, "seed must be an integer"),
-        ({"dtype": "bfloat16"}, ValueError, "'float16' or 'float32' or 'float64'; got 'bfloat16'"),
+        ({"dtype": "mixed_float16"}, ValueError, "'bfloat16' or 'float32' or 'float64'; got 'mixed_float16'"),
         ({"dtype": "int8"}, ValueError, "got 'int8'"),
         ({"dtype": 3}, TypeError, "got 3"),
     ],

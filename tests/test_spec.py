@@ -13,7 +13,7 @@ from deberta_ref import Config, positions
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "spec").glob("[0-9][0-9]-*.md"))
-FAMILIES = "IN|EMB|REL|ATT|LAYER|NORM|GELU|NUM|PAD|VEC|REC|NOISE|TOK|JUDGE"
+FAMILIES = "HALF|IN|EMB|REL|ATT|LAYER|NORM|GELU|NUM|PAD|VEC|REC|NOISE|TOK|JUDGE"
 ID = re.compile(rf"\b(?:{FAMILIES})-[A-Z0-9]+\b")
 
 

@@ -230,7 +230,7 @@ def _array(h5py: Any, name: str, dataset: Any, room: int) -> Array:
         raise ValueError(f"{name} must lie in the file in one piece, not in chunks or elsewhere. Write it with keras.")
     bfloat16 = dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
     if not bfloat16 and dataset.dtype.name not in STORED:
-        raise ValueError(f"{name} must be of {', '.join(STORED)} or bfloat16; got {dataset.dtype}.")
+        raise ValueError(f"{name} must be of {', '.join(STORED)}; got {dataset.dtype}.")
     declared = None if dataset.shape is None else dataset.size * dataset.id.get_type().get_size()
     stored = min(room, dataset.id.get_storage_size())
     if declared != stored:
@@ -279,7 +279,13 @@ def _weights(params: Params) -> bytes:
         for name, array in params.arrays().items():
             layer, variable = variable_name(name).split("/", 1)
             values = array.T if name.endswith(".weight") else array
-            file[f"{places[layer]}/{variable}"] = values.reshape(stored_shape(name, array.shape, params.config))
+            stored = np.ascontiguousarray(values.reshape(stored_shape(name, array.shape, params.config)))
+            path = f"{places[layer]}/{variable}"
+            if array.dtype.name == "bfloat16":  # which HDF5 lacks: its bits, as keras keeps them
+                file[path] = stored.view("V2")
+                file[path].attrs["dtype"] = "bfloat16"
+            else:
+                file[path] = stored
     return content.getvalue()
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,19 @@ ENDING = ("SIGTERM", "SIGHUP")
 """Signals that end a command as Ctrl-C does; Windows has no SIGHUP."""
 
 
+@contextmanager
+def _warnings_as_sentences(command: str) -> Iterator[None]:
+    """Show what the package warns of as one sentence on standard error."""
+
+    def show(message: Warning | str, *_others: Any) -> None:
+        print(f"deberta-ref {command}: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message="float16 overflowed", category=RuntimeWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -42,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("deberta_ref").setLevel(logging.INFO)  # what of a checkpoint is left out
     try:
-        with _ending_tidily():
+        with _ending_tidily(), _warnings_as_sentences(options.command):
             code: int = options.run(options) or 0
         if sys.stdout:
             sys.stdout.flush()

@@ -12,7 +12,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", metavar="SOURCE", help="a directory, a preset's name, hf://… or kaggle://…")
     command.add_argument("destination", metavar="DESTINATION", help="the directory to make")
     command.add_argument("--layout", required=True, help="huggingface or keras")
-    command.add_argument("--dtype", help="float16, float32 or float64 (default: as stored)")
+    command.add_argument("--dtype", help="float16, bfloat16, float32 or float64 (default: as stored)")
 
 
 def run(options: argparse.Namespace) -> None:

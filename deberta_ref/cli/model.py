@@ -7,6 +7,7 @@ import argparse
 from deberta_ref.checkpoints import DEMO, from_preset, read_config
 from deberta_ref.initialisation import init
 from deberta_ref.params import Params
+from deberta_ref.precision import COMPUTED
 from deberta_ref.progress import progress
 
 
@@ -20,7 +21,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--random", action="store_true", help="take only the model's sizes, with random parameters")
     command.add_argument("--seed", type=int, help="the seed of the random parameters (default: 0)")
-    command.add_argument("--dtype", help="float32 or float64 (default: that of the parameters, float32 at least)")
+    command.add_argument(
+        "--dtype",
+        help=f"{', '.join(COMPUTED)} (default: that of the parameters, float32 at least)",
+    )
     command.add_argument("--allow-nonfinite", action="store_true", help="accept parameters that are NaN or infinite")
     command.add_argument("--allow-long", action="store_true", help="accept more tokens than max_sequence_length")
 

@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_ref.precision import Array
+from deberta_ref.precision import Array, wide
 
 ELEMENTS_AT_A_TIME = 1 << 14
 """A block and its temporaries stay in the cache."""
@@ -44,8 +44,10 @@ FLOAT32_LINES_PER_UNIT = 2048
 
 
 def gelu(x: Array) -> Array:
-    """The product x · Φ(x), element by element, in the type of ``x``, float32 or float64: any shape, the same shape."""
+    """The product x · Φ(x), element by element, in the type of ``x``: any shape, the same shape."""
     # GELU-ERF, GELU-ACCURACY
+    if x.dtype.itemsize == 2:
+        return gelu(wide(x)).astype(x.dtype)  # HALF-RESULTS
     evaluate = _gelu64 if x.dtype == np.float64 else _gelu32
     flat = np.ascontiguousarray(x).reshape(-1)
     result = np.empty_like(flat)

@@ -32,7 +32,7 @@ def relative_products(x: Array, relative: Array, row: Integers) -> Array:
     for start in range(0, T, TOKENS_AT_A_TIME):
         stop = min(start + TOKENS_AT_A_TIME, T)
         reached = relative[:, T - stop : 2 * T - 1 - start]  # (H, T + n − 1, d): from 1 − stop to T − 1 − start
-        products[:, start:stop] = _diagonals(np.matmul(x[:, start:stop], reached.swapaxes(1, 2)), T)
+        products[:, start:stop] = _diagonals(matmul(x[:, start:stop], mT(reached)), T)
     return products
 
 

@@ -29,6 +29,7 @@ CHAPTERS = {
     "NORM": "06-numerics.md",
     "GELU": "06-numerics.md",
     "NUM": "06-numerics.md",
+    "HALF": "06-numerics.md",
     "PAD": "07-padding.md",
     "VEC": "09-vectors.md",
     "REC": "10-recipe.md",

@@ -14,7 +14,7 @@ def absent(term: str) -> Edit:
     return Edit(ATTENTION, f"attention.{term}", f'np.zeros_like(tap("attention.{term}", _))', whole=True)
 
 
-FOR_TWO_TERMS = Edit(ATTENTION, "attention.scores", "(c2c + c2p + p2c) / math.sqrt(2 * query.shape[-1])")
+FOR_TWO_TERMS = Edit(ATTENTION, "attention.scores", "scaled(c2c + c2p + p2c, 2 * query.shape[-1])")
 
 MUTANTS = (
     Mistake(
@@ -136,7 +136,7 @@ MUTANTS = (
         "scale-without-3",
         "ATT-SCALE",
         "The scores are divided by sqrt(d), not sqrt(3d).",
-        Edit(ATTENTION, "attention.scores", "(c2c + c2p + p2c) / math.sqrt(query.shape[-1])"),
+        Edit(ATTENTION, "attention.scores", "scaled(c2c + c2p + p2c, query.shape[-1])"),
         ("FasterTransformer#707",),
     ),
     Mistake(
@@ -146,7 +146,7 @@ MUTANTS = (
         Edit(
             ATTENTION,
             "attention.scores",
-            "c2c / math.sqrt(3 * query.shape[-1]) + (c2p + p2c) / (3 * query.shape[-1])",
+            "scaled(c2c, 3 * query.shape[-1]) + (c2p + p2c) / (3 * query.shape[-1])",
         ),
         ("rust-bert",),
     ),
@@ -154,13 +154,13 @@ MUTANTS = (
         "scale-of-c2c-alone",
         "ATT-SCALE",
         "c2p and p2c are added after the scale.",
-        Edit(ATTENTION, "attention.scores", "c2c / math.sqrt(3 * query.shape[-1]) + c2p + p2c"),
+        Edit(ATTENTION, "attention.scores", "scaled(c2c, 3 * query.shape[-1]) + c2p + p2c"),
     ),
     Mistake(
         "scale-of-the-hidden-size",
         "ATT-SCALE",
         "The scale takes the hidden size D for the head size d.",
-        Edit(ATTENTION, "attention.scores", "_ / math.sqrt(len(query))"),
+        Edit(ATTENTION, "attention.scores", "scaled(_, len(query))"),
     ),
     Mistake(
         "softmax-over-queries",

@@ -10,7 +10,7 @@ MUTANTS = (
         "embeddings-scaled",
         "EMB-LOOKUP",
         "The token embeddings are multiplied by sqrt(D), which only a tiny variance shows.",
-        Edit("model.embed", "x", "_ * math.sqrt(params.config.hidden_dim)"),
+        Edit("model.embed", "x", "_ * params.config.hidden_dim**0.5"),
     ),
     Mistake(
         "row-0-zeroed",

@@ -92,7 +92,7 @@ MUTANTS = (
         "gelu-tanh",
         "GELU-ERF",
         "GELU is the tanh approximation.",
-        Edit(*INNER, "0.5 * (u := linear(x, p.up)) * (1 + np.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))"),
+        Edit(*INNER, "0.5 * (u := linear(x, p.up)) * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))"),
         ("deberta.cpp before 6fefa35",),
     ),
     Mistake(

@@ -13,7 +13,7 @@ MUTANTS = (
         Edit(
             "model.disentangled_attention",
             "attention.c2c",
-            '(_, tap("attention.c2c", _ / math.sqrt(3 * query.shape[-1])))[0]',
+            '(_, tap("attention.c2c", scaled(_, 3 * query.shape[-1])))[0]',
             whole=True,
         ),
         shows="taps",

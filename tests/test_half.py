@@ -1,0 +1,181 @@
+"""float16, bfloat16 and the mixed policies: every operation of that type, computed in float32 and rounded once."""
+
+import importlib
+import math
+import subprocess
+import sys
+from typing import Any
+
+import ml_dtypes
+import models
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from deberta_ref import Params, fast, forward, from_preset, init, ops, trace
+from deberta_ref.cli import main
+from deberta_ref.conformance.mistakes.loading import bfloat16 as nearest_bfloat16
+from deberta_ref.params import Linear, Norm
+
+clause = pytest.mark.clause
+
+HALVES = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
+NAMES = ["float16", "bfloat16"]
+
+seeds = st.integers(0, 2**32)
+
+
+def drawn(random, dtype, *shape):
+    return random.normal(size=shape).astype(np.float32).astype(dtype)
+
+
+def same(found, exact, dtype):
+    """Assert that a result is of the type, and is what was computed in float32, rounded once."""
+    assert found.dtype == dtype
+    assert found.shape == exact.shape
+    assert (found.astype(np.float32) == exact.astype(np.float32).astype(dtype).astype(np.float32)).all()
+
+
+@clause("HALF-RESULTS", "HALF-PRODUCTS", "HALF-SOFTMAX", "HALF-NORM")
+@pytest.mark.parametrize("dtype", HALVES, ids=NAMES)
+@given(st.integers(1, 9), st.integers(1, 12), seeds)
+def test_every_operation_computes_in_float32_and_rounds_once(dtype, T, d, seed):
+    random = np.random.default_rng(seed)
+    x, y, weight, bias = (drawn(random, dtype, *shape) for shape in [(T, d), (T, d), (5, d), (5,)])
+    scale = drawn(random, np.float32, d)
+    x32, y32 = x.astype(np.float32), y.astype(np.float32)
+    same(ops.matmul(x, y.T), x32 @ y32.T, dtype)
+    same(ops.softmax(x), ops.softmax(x32), dtype)
+    same(ops.layer_norm(x, Norm(scale, scale)), ops.layer_norm(x32, Norm(scale, scale)), dtype)
+    same(ops.scaled(x, 3 * d), x32 / math.sqrt(3 * d), dtype)
+    same(fast.gelu(x), fast.gelu(x32), dtype)
+    same(x + y, x32 + y32, dtype)
+    product = (x32 @ weight.astype(np.float32).T).astype(dtype).astype(np.float32)
+    same(ops.linear(x, Linear(weight, bias)), product + bias.astype(np.float32), dtype)
+    same(ops.linear(x, Linear(weight.astype(np.float32), bias)), product + bias.astype(np.float32), dtype)
+
+
+@clause("HALF-RESULTS")
+@pytest.mark.parametrize("dtype", HALVES, ids=NAMES)
+@given(st.integers(1, 9), seeds)
+def test_relative_products_round_as_products_do_in_either_way(dtype, T, seed):
+    random = np.random.default_rng(seed)
+    x, relative = drawn(random, dtype, 2, T, 3), drawn(random, dtype, 2, 8, 3)
+    row = ops.gather_rows.__globals__["np"].add.outer(np.arange(T), -np.arange(T)).clip(-4, 3) + 4
+    plain = ops.relative_products(x, relative, row)
+    found = fast.relative_products(x, relative, row)
+    assert found.dtype == plain.dtype == dtype
+    exact = ops.relative_products(x.astype(np.float64), relative.astype(np.float64), row)
+    step = float(ml_dtypes.finfo(dtype).eps)
+    assert (abs(found.astype(np.float64) - exact) <= step * abs(exact) + 1e-6).all()
+
+
+@clause("NUM-DTYPE", "HALF-RESULTS", "HALF-POLICY")
+@pytest.mark.parametrize("policy", ["", "mixed_"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kept", ["float32", "float64", "float16", "bfloat16"])
+def test_every_tap_is_of_the_type_and_forward_gives_the_same(name, policy, kept):
+    random = np.random.default_rng(1)
+    params = models.random_params(models.SMALL, random, "float32").astype(kept)
+    inputs = models.random_inputs(models.SMALL, random, T=13)
+    taps = trace(params, inputs, policy + name)
+    assert {tap.dtype.name for tap_name, tap in taps.items() if tap_name != "relative_row"} == {name}
+    assert (forward(params, inputs, policy + name) == taps["output"]).all()
+    alone = forward(params, {key: value[:1] for key, value in inputs.items()}, policy + name)
+    assert (alone == taps["output"][:1]).all()
+
+
+@clause("HALF-POLICY")
+def test_a_mixed_policy_leaves_the_scales_of_norms_as_they_are_kept():
+    random = np.random.default_rng(2)
+    params = models.random_params(models.SMALL, random, "float32")
+    inputs = models.random_inputs(models.SMALL, random, T=9)
+    pure, mixed = forward(params, inputs, "float16"), forward(params, inputs, "mixed_float16")
+    assert (pure == forward(params.astype("float16"), inputs, "float16")).all()
+    assert (pure != mixed).any()
+    exact = {name: array.astype(np.float16).astype(np.float32) for name, array in params.arrays().items()}
+    same_in_both = Params.from_arrays(models.SMALL, exact)
+    assert (forward(same_in_both, inputs, "float16") == forward(same_in_both, inputs, "mixed_float16")).all()
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("float16", 1e-4, 1e-2), ("bfloat16", 1e-3, 1e-1)])
+def test_it_errs_by_about_as_much_as_the_type_has_digits(name, least, most):
+    random = np.random.default_rng(3)
+    params = init(models.SMALL, seed=1)
+    inputs = models.inputs_of(random.integers(0, 40, (4, 16)))
+    error = forward(params, inputs, name).astype(np.float64) - forward(params, inputs, "float64")
+    assert least < np.sqrt(np.square(error).mean()) < most
+
+
+def test_half_parameters_compute_in_float32_unless_they_are_asked_otherwise():
+    inputs = models.inputs_of([[1, 2, 3]])
+    for name in NAMES:
+        assert forward(init(models.SMALL, dtype=name), inputs).dtype == np.float32
+
+
+def test_casting_rounds_to_the_nearest_and_ties_to_even():
+    random = np.random.default_rng(4)
+    bits = random.integers(0, 2**31, 100_000, dtype=np.uint32)
+    x = bits.view(np.float32)
+    x = np.concatenate([x[np.isfinite(x) & (abs(x) < 1e38)], np.float32([1 + 2**-8, 1 + 3 * 2**-8])])
+    assert (x.astype(ml_dtypes.bfloat16).astype(np.float32) == nearest_bfloat16(x)).all()
+
+
+def large(factor: float) -> Params:
+    arrays = {name: factor * array + factor for name, array in init(models.SMALL).arrays().items()}
+    return Params.from_arrays(models.SMALL, arrays)
+
+
+@clause("HALF-OVERFLOW")
+def test_overflow_in_float16_is_said_with_the_tap_where_it_begins(capsys, tmp_path):
+    inputs = models.inputs_of([[1, 2, 3]])
+    for compute in (forward, trace):
+        with pytest.warns(RuntimeWarning, match=r"float16 overflowed, first at layers\.0\.attention\.query: "):
+            compute(large(300.0), inputs, "float16")
+        compute(large(300.0), inputs, "bfloat16")
+        compute(large(1.0), inputs, "float16")
+    large(300.0).save(tmp_path)
+    assert main(["run", "--model", str(tmp_path), "--ids", "1 2 3", "--dtype", "float16"]) == 0
+    assert capsys.readouterr().err.startswith("deberta-ref run: float16 overflowed, first at layers.0.attention.query")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_of_half_precision_are_saved_and_opened_exactly(tmp_path, name):
+    params = models.random_params(models.SMALL, np.random.default_rng(5), "float32").astype(name)
+    params.save(tmp_path)
+    opened = from_preset(tmp_path, dtype=name)
+    assert opened == params
+    assert opened.dtype.name == name
+    assert from_preset(tmp_path).astype(name) == params
+
+
+def test_the_command_line_writes_bfloat16(tmp_path):
+    out, converted = tmp_path / "y.safetensors", tmp_path / "converted"
+    assert main(["run", "--ids", "1 2 3", "--dtype", "bfloat16", "--out", str(out)]) == 0
+    assert main(["trace", "--ids", "1 2 3", "--dtype", "mixed_bfloat16", "--out", str(out)]) == 0
+    source = "deberta_v3_demo_en"
+    assert main(["convert", source, str(converted), "--layout", "huggingface", "--dtype", "bfloat16"]) == 0
+    assert from_preset(converted, dtype="bfloat16") == from_preset(source, dtype="bfloat16")
+
+
+def test_kerashubs_layout_keeps_bfloat16(tmp_path):
+    source, there, back = "deberta_v3_demo_en", tmp_path / "keras", tmp_path / "back"
+    assert main(["convert", source, str(there), "--layout", "keras", "--dtype", "bfloat16"]) == 0
+    assert from_preset(there, dtype="bfloat16") == from_preset(source, dtype="bfloat16")
+    assert main(["convert", str(there), str(back), "--layout", "huggingface"]) == 0
+    assert from_preset(back).dtype == np.float32
+
+
+def test_without_ml_dtypes_bfloat16_says_what_to_install(monkeypatch):
+    def missing(_name: str) -> Any:
+        raise ImportError
+
+    monkeypatch.setattr("deberta_ref.precision.importlib", type("", (), {"import_module": staticmethod(missing)}))
+    with pytest.raises(ImportError, match=r"^bfloat16 needs the package ml_dtypes: pip install 'deberta-ref\[half\]'"):
+        forward(init(models.SMALL), models.inputs_of([[1]]), "bfloat16")
+    assert importlib.import_module("ml_dtypes")
+
+
+def test_importing_the_package_does_not_import_ml_dtypes():
+    program = "import deberta_ref, sys; assert 'ml_dtypes' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
