@@ -91,11 +91,12 @@ def _sentences(case: Case, verdict: Verdict) -> str:
     said = [f"{case.id}: {case.manifest['exercises']}"]
     if verdict.first_tap:
         score = verdict.scores[verdict.first_tap]
-        errs = (
-            f"errs by {score:.3g} {UNIT}; {LIMIT:g} times are allowed"
-            if math.isfinite(score)
-            else "is infinitely wrong"
-        )
+        if math.isfinite(score):
+            errs = f"errs by {score:.3g} {UNIT}; {LIMIT:g} times are allowed"
+        elif case.expected[verdict.first_tap].dtype.kind in "iu":
+            errs = "must be equal to what is expected, as integers are"
+        else:
+            errs = "has an infinite error"
         said.append(f"{verdict.first_tap} {errs}.")
     if verdict.last_tap_within:
         said.append(f"{verdict.last_tap_within} is still within the limit.")

@@ -142,7 +142,7 @@ def test_every_mistake_that_a_case_could_catch_is_caught_and_the_matrix_says_by_
 
 
 def rejected(name, case):
-    """Whether what a mutant gives, where it gives something, scores ten noise multiples."""
+    """Whether a mutant scores 10 or more, or cannot compute the case."""
     try:
         found = case.evaluate(mutants[name].model(), "float32")
     except (ValueError, IndexError, TypeError):

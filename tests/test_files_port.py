@@ -46,10 +46,10 @@ def test_a_suite_without_a_file_is_not_offered_and_a_missing_file_is_an_error(an
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("model/hols", ", to model/holes"),
-        ("whole", ", to model/whole"),
-        ("models/whole", ", to model/whole"),
-        ("model/whole/output", ", to model/whole"),
+        ("model/hols", " to model/holes"),
+        ("whole", " to model/whole"),
+        ("models/whole", " to model/whole"),
+        ("model/whole/output", " to model/whole"),
         ("x", ""),
     ],
 )
@@ -63,11 +63,11 @@ def test_an_answer_to_no_case_is_refused_with_the_nearest(answers, name, near, a
     said = unusable(files_port, answers)
     assert said.startswith(
         f"{answers} must hold answers to golden cases, as DIR/<suite>/<case>.safetensors; {name}.safetensors answers "
-        f"none: rename it{near}"
+        f"no golden case: rename it{near}"
     )
-    assert said.endswith(", or take it away.")
+    assert said.endswith(", or remove it.")
     save_file({"output": HOLES.expected["output"]}, answers / "zz.safetensors")
-    assert "and 1 more answer none: rename it" in unusable(files_port, answers)
+    assert "and 1 more answer no golden case: rename it" in unusable(files_port, answers)
 
 
 def test_answers_to_cases_that_are_not_asked_are_taken(answers):

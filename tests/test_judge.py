@@ -142,7 +142,7 @@ def test_an_expected_failure_is_forgiven_and_an_unmet_one_is_not():
 
 
 @clause("JUDGE-CONFORMS")
-def test_a_port_of_which_every_model_is_expected_to_fail_does_not_conform():
+def test_a_port_does_not_conform_if_every_model_is_expected_to_fail():
     breaking = Port(breaks={case.id for case in MODELS})
     found = report(breaking, xfail={case.id for case in MODELS})
     assert not found.conforms
@@ -276,7 +276,7 @@ def test_a_port_with_random_errors_is_said_not_to_be_deterministic_and_has_no_di
     found = report(Random(change), [CASES["model/one-token"], CASES["model/whole"]])
     first, *_ = found.common
     assert first.startswith("Two answers to the same question (model/one-token) differ by ")
-    assert first.endswith(" times float32 rounding: the port is not deterministic, as with dropout left on.")
+    assert first.endswith(" times the float32 rounding error: the port is not deterministic, as with dropout left on.")
     assert found.diagnosis == ()
 
 

@@ -35,7 +35,7 @@ from plans import low_scores
 clause = pytest.mark.clause
 
 REJECTED = 10
-"""Noise multiples from which on no float32 evaluation is right; a right one scores below 2."""
+"""A score that no right float32 evaluation reaches; a right one scores below 2."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """pytest --deberta-ref-port, and assert_conforms for a port author's own tests."""
 
 import importlib.metadata
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deberta_ref import forward
+from deberta_ref import forward, pytest_plugin
 from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.verdict import Verdict
 from deberta_ref.testing import assert_conforms, golden_case
 
 WHOLE = [case for case in corpus() if case.suite in {"model", "long"}]
@@ -53,6 +55,18 @@ def test_a_wrong_port_fails_in_the_cases_that_show_it_with_the_sentence_and_no_t
     assert "output errs by " in done.stdout
     assert "times the float32 rounding error of a right implementation; 4 times are allowed." in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tap", "said"),
+    [
+        ("relative_row", "relative_row must be equal to what is expected, as integers are."),
+        ("embeddings", "embeddings has an infinite error."),
+    ],
+)
+def test_an_infinite_score_is_said_in_words(tap, said):
+    verdict = Verdict("model/whole", "model", "fail", math.inf, {tap: math.inf}, tap)
+    assert said in pytest_plugin._sentences(golden_case("model/whole"), verdict).splitlines()
 
 
 def test_a_port_that_is_not_there_is_a_usage_error(tmp_path):

@@ -87,15 +87,11 @@ class Match:
 
     mutant: str  # its id; for two mistakes at once both ids, joined by " + "
     clause: str  # of spec/, that it breaks
-    score: (
-        float  # of the port's answers against the mistake's, the worst of the cases compared: about 1 if it is this one
-    )
+    score: float  # the worst score of the port's answers against the mistake's: about 1 if it is this one
     sentence: str  # what it does, to a port's author
     chapter: str  # a file of spec/, such as 04-attention.md
     seen: tuple[str, ...] = ()  # the implementations known to have made it
-    by_size: bool = (
-        False  # whether only the size of the errors is predicted; ``score`` is then by what factor they differ
-    )
+    by_size: bool = False  # whether only the size of the errors is predicted; ``score`` is then the factor it is off by
 
 
 @dataclass(frozen=True)

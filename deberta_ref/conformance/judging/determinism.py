@@ -30,7 +30,11 @@ def not_deterministic(port: Port, case: Case, verdict: Verdict) -> str:
         score = max(other.scores({name: again[name] for name in before}).values(), default=0.0)
     if score <= LIMIT:
         return ""
-    by = f"by {score:.3g} times float32 rounding" if math.isfinite(score) else "in integers, or in what is not finite"
+    by = (
+        f"by {score:.3g} times the float32 rounding error"
+        if math.isfinite(score)
+        else "in integers, or in what is not finite"
+    )
     return (
         f"Two answers to the same question ({case.id}) differ {by}: the port is not deterministic, as with dropout "
         f"left on."

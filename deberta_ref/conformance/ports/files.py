@@ -26,7 +26,7 @@ def files_port(directory: str | os.PathLike[str]) -> Port:
         answers = f"and {len(unknown) - 1} more answer" if len(unknown) > 1 else "answers"
         raise ValueError(
             f"{root} must hold answers to golden cases, as DIR/<suite>/<case>.safetensors; {unknown[0]}.safetensors "
-            f"{answers} none: {f'rename it, to {near}' if near else 'rename it'}, or take it away."
+            f"{answers} no golden case: {f'rename it to {near}' if near else 'rename it'}, or remove it."
         )
     if not present:
         raise ValueError(

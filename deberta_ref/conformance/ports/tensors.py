@@ -61,9 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _tensor(entry: dict[str, Any]) -> Tensor:
-    if (
-        entry["dtype"] not in ANSWER_DTYPES
-    ):  # of a type that no answer may have: kept as bytes, to be refused by its type
+    if entry["dtype"] not in ANSWER_DTYPES:  # kept as bytes: an answer of such a type is refused
         return Tensor(np.frombuffer(entry["data"], np.uint8), entry["dtype"])
     array = np.frombuffer(entry["data"], ANSWER_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return Tensor(widened(array), "bfloat16") if entry["dtype"] == "BF16" else Tensor(array, array.dtype.name)

@@ -39,12 +39,12 @@ function bySlice({ picture, first_tap: tap }) {
 function howFar({ floor, judged, over, differ, notNumbers, maxScore, rmsScore }) {
   const be = (n) => (n === 1 ? "is" : "are");
   const said = [];
-  if (!floor) said.push(`It is not rounded: a number is right or wrong. ${differ} of ${judged} ${be(differ)} wrong.`);
+  if (!floor) said.push(`It is exact: each number is right or wrong. ${differ} of ${judged} ${be(differ)} wrong.`);
   else if (maxScore === null) said.push("Its error is infinite.");
   else {
     said.push(`Its largest error is ${readable(maxScore)} times that of right ports,`,
       `its root mean square ${readable(rmsScore)} times.`,
-      `${over} of ${count(judged, "number")} ${be(over)} over the limit alone.`);
+      `${over} of ${count(judged, "number")} ${be(over)} over the limit by ${over === 1 ? "itself" : "themselves"}.`);
   }
   if (notNumbers) said.push(`${notNumbers} of the port’s ${be(notNumbers)} not finite.`);
   return said.join(" ");
