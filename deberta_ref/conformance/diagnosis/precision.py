@@ -135,19 +135,19 @@ PRECISIONS = (
     Mistake(
         "precision-bfloat16-autocast",
         "NUM-DTYPE",
-        "Matrix products and their results are of bfloat16, as under autocast. Recognised by the size of the errors.",
+        "Matrix products take and return bfloat16, as under autocast. Recognised by the size of the errors.",
         Lowered((autocast(bfloat16),)),
     ),
     Mistake(
         "precision-float16-attention",
         "NOISE-LEGAL",
-        "Attention, and nothing else, is of float16 or TensorFloat-32. Recognised by the size of the errors.",
+        "Only attention is computed in float16 or TensorFloat-32. Recognised by the size of the errors.",
         Lowered((attention(tf32), all_of_attention(float16))),
     ),
     Mistake(
         "precision-bfloat16-attention",
         "NOISE-LEGAL",
-        "Attention, and nothing else, is of bfloat16. Recognised by the size of the errors.",
+        "Only attention is computed in bfloat16. Recognised by the size of the errors.",
         Lowered((attention(bfloat16), all_of_attention(bfloat16))),
     ),
     Mistake(
@@ -159,13 +159,13 @@ PRECISIONS = (
     Mistake(
         "precision-half-softmax",
         "NUM-DTYPE",
-        "The softmax is of float16. Recognised by the size of the errors.",
+        "The softmax is computed in float16. Recognised by the size of the errors.",
         Lowered((softmax(float16), exponentials(float16)), ("softmax-in-half",)),
     ),
     Mistake(
         "precision-bfloat16-softmax",
         "NUM-DTYPE",
-        "The softmax is of bfloat16. Recognised by the size of the errors.",
+        "The softmax is computed in bfloat16. Recognised by the size of the errors.",
         Lowered((softmax(bfloat16),)),
     ),
     Mistake(
