@@ -1,9 +1,10 @@
 """The DeBERTaV3 encoder: token ids in, last hidden states out. Read this beside spec/02 to spec/05.
 
-B examples of T positions have N valid tokens; D features, in H heads of d; R relative embeddings; F features inside the
-feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded tokens are left out, so nothing is
-masked; only attention needs to know which tokens are of one sequence, and at which positions. ops.py defines the
-operations; fast/ has the same ones made fast. ``tap(name, value)`` returns the value, and may show it to a listener.
+B examples of T positions have N valid tokens in all; hidden states have D features, heads d of them; R relative
+embeddings stand for distances, one for each or for a range; F features are inside the feed-forward. x is (N, D): the
+valid tokens of the batch, one after another. Padded tokens are left out, so nothing is masked, and no position is added
+to x: only attention needs to know which tokens are of one sequence, and where they stand. ops.py defines the
+operations; fast/ has some of them made fast. ``tap(name, value)`` returns the value, and may show it to a listener.
 """
 
 import numpy as np
@@ -46,23 +47,23 @@ def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, a
     >>> forward(from_preset("deberta_v3_demo_en"), {"token_ids": [[1, 30, 2]], "padding_mask": [[1, 1, 1]]}).shape
     (1, 3, 48)
     """
-    batch = pack(inputs, params, allow_long=allow_long)  # IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
+    batch = pack(inputs, params, allow_long=allow_long)  # checks and packs: IN-KEYS, IN-IDS, IN-MASK, IN-LENGTH
     params, dtype = params.computed_in(dtype)  # NUM-DTYPE, HALF-POLICY
     output = np.empty((*batch.mask.shape, params.config.hidden_dim), dtype)  # (B, T, D)
     with watched(dtype) as tap:  # an overflow shows as an infinity or a NaN; in float16 there is a warning as well
         for examples, part in batch.parts():  # a few at a time, so that a large batch takes no more memory
-            output[examples][part.mask] = encode(params, part, dtype, tap)
+            output[examples][part.mask] = encode(params, part, dtype, tap)  # examples is a slice: a view
         if not batch.mask.all():
             output[~batch.mask] = padded(params, dtype)  # PAD-OUTPUT
     return output
 
 
 def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
-    """All layers over the valid tokens of a batch: (N, D)."""
+    """The embeddings and all layers, over the valid tokens of a batch: (N, D)."""
     x = tap("embeddings", embed(params, batch.token_ids, dtype))  # (N, D)
     table = params.relative_embedding.astype(dtype, copy=False)
     relative = tap("relative_embeddings", layer_norm(table, params.relative_norm))  # (R, D)   REL-NORM
-    row = tap("relative_row", relative_row(batch.length, params.config))  # (T, T)   REL-ROW
+    row = tap("relative_row", relative_row(batch.length, params.config))  # (T, T)   REL-ROW: for i − j
     sequences = [(s, row[s.positions][:, s.positions]) for s in batch.sequences]  # PAD-POSITIONS
     for n, p in enumerate(params.layers):  # LAYER-STACK
         x = encoder_layer(p, params.config.num_heads, x, relative, sequences, at(tap, f"layers.{n}."))
@@ -90,29 +91,29 @@ def encoder_layer(p: Layer, num_heads: int, x: Array, relative: Array, sequences
     return after_attention(p, x, context, tap)
 
 
-@a_few_heads_at_a_time
+@a_few_heads_at_a_time  # the same result; its temporaries stay in the processor's cache
 def disentangled_attention(
     query: Array, key: Array, value: Array, relative_query: Array, relative_key: Array, row: Integers, tap: Tap
 ) -> Array:
-    """Who attends to whom in one sequence, by content and by distance: (H, T, d) -> (H, T, d)."""
+    """Who attends to whom in one sequence of T valid tokens, by content and by distance: (H, T, d) -> (H, T, d)."""
     c2c = tap("attention.c2c", matmul(query, mT(key)))  # (H, T, T)   ATT-C2C: query i · key j
-    c2p = tap("attention.c2p", relative_products(query, relative_key, row))  # ATT-C2P: query i · relative_key row
-    p2c = tap("attention.p2c", mT(relative_products(key, relative_query, row.T)))  # ATT-P2C: key j · relative_query row
-    scores = tap("attention.scores", scaled(c2c + c2p + p2c, 3 * query.shape[-1]))  # ATT-SCALE: one for the three
+    c2p = tap("attention.c2p", relative_products(query, relative_key, row))  # ATT-C2P: query i · relative_key row[i, j]
+    p2c = tap("attention.p2c", mT(relative_products(key, relative_query, row.T)))  # ATT-P2C: key j · the same row[i, j]
+    scores = tap("attention.scores", scaled(c2c + c2p + p2c, 3 * query.shape[-1]))  # ATT-SCALE: the sum / sqrt(3d)
     probs = tap("attention.probs", softmax(scores))  # (H, T, T)   ATT-PROBS: over the keys j
     return matmul(probs, value)  # (H, T, d)   ATT-CONTEXT
 
 
 def after_attention(p: Layer, x: Array, context: Array, tap: Tap) -> Array:
-    """LAYER-ATTENTION and then the feed-forward block, token by token: x (N, D) and context (N, D) -> (N, D)."""
+    """LAYER-ATTENTION (add x, then normalise), then the feed-forward block: x and context, (N, D) each -> (N, D)."""
     x = tap("attention.output", layer_norm(x + linear(context, p.attention_output), p.attention_norm))  # (N, D)
     inner = tap("feedforward.inner", gelu(linear(x, p.up)))  # (N, F)   LAYER-INNER, GELU-ERF
     return tap("output", layer_norm(x + linear(inner, p.down), p.feedforward_norm))  # LAYER-FEEDFORWARD
 
 
-@folded
+@folded  # cached, as it depends on parameters alone
 def padded(params: Params, dtype: DType) -> Array:
-    """What a padded position holds: an embedding of zeros that attends to nothing, through all layers: (1, D)."""
+    """What a padded position holds, as the authors' code has it: zeros and a context of zeros, through all layers."""
     x, context = np.zeros((2, 1, params.config.hidden_dim), dtype)  # (1, D) each   PAD-OUTPUT
     for p in params.layers:
         x = after_attention(p, x, context, untapped)

@@ -1,8 +1,8 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
-What is slow as defined here has an equal in fast/, which the model uses; tests/test_fast.py holds both together. Each
-gives the type of its first argument. Parameters kept in another type are cast where they are used. In float16 and
-bfloat16 an operation computes in float32 and rounds its result once. None changes its arguments.
+What is slow as defined here has an equal in fast/; tests/test_fast.py holds both together. Each operation returns the type
+of its first argument. Parameters kept in another type are cast where they are used. In float16 and bfloat16 each
+computes in float32 and rounds once, and ``linear`` rounds its product first. None changes its arguments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deberta_ref.params import Linear, Norm
 from deberta_ref.precision import Array, Integers, wide
 
 SAFE = 32
-"""Of numbers up to 2 to this power neither the squares nor the sums of squares overflow in float32."""
+"""Squares of numbers up to 2 ** SAFE, and sums of such squares, stay finite in float32."""
 
 
 def matmul(a: Array, b: Array) -> Array:

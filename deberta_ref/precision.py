@@ -23,6 +23,11 @@ Keras's policies, whose parameters are kept in float32."""
 MIXED = "mixed_"
 """What a policy's name begins with; the type that is computed in follows."""
 
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""What a port can be judged in. In tf32, TensorFloat-32, the operands of products have 11 significant bits."""
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16", "float16")
+
 STORED = ("float16", "bfloat16", "float32", "float64")
 COMPUTED = (*STORED, "mixed_float16", "mixed_bfloat16")
 

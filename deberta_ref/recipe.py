@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
-from deberta_ref.precision import Integers
+from deberta_ref.precision import Array, Integers
 
 BLOCK = 1 << 16
 """Draws at a time: a block and its temporaries stay in the cache."""
@@ -21,13 +21,16 @@ BLOCK = 1 << 16
 IDS = 1 << 23
 """The stream of token ids; the streams before it are the parameters'."""
 
+FULL = 24
+"""The significant bits of float32."""
+
 GAINS = {"query": 20, "key": 20, "value": 12, "attention_output": 2, "up": 27, "down": 3}
 """Twelve times the variance of a linear map's output, for an input of unit variance. The maps that are added to the
 hidden state are small, or the tokens of a deep model would all become the same."""
 
 
-def from_recipe(config: Config, seed: int = 0) -> Params:
-    """The recipe's parameters for a configuration: float32, every one exact."""
+def from_recipe(config: Config, seed: int = 0, bits: int = FULL) -> Params:
+    """The recipe's parameters for a configuration: float32, every one exact, in so many significant bits."""
     arrays = {}
     for stream, (name, shape) in enumerate(shapes(config).items()):
         offset = 1 << 22 if name.endswith(".scale") else 0  # REC-VALUES: scales are around 1
@@ -37,8 +40,14 @@ def from_recipe(config: Config, seed: int = 0) -> Params:
             draws = mixed(seed, stream, start, block.size) >> np.uint64(52)  # 12 bits
             odd = 2 * draws.astype(np.int64) - 4095
             block[:] = (odd * factor(name, shape) + offset) * 2.0**-22  # an integer below 2²⁴, so exact   REC-VALUES
-        arrays[name] = flat.reshape(shape)
+        arrays[name] = (flat if bits == FULL else _shortened(flat, bits)).reshape(shape)
     return Params.from_arrays(config, {name: own(array) for name, array in arrays.items()})
+
+
+def _shortened(values: Array, bits: int) -> Array:
+    """The nearest numbers of so many significant bits, ties to even."""
+    significand, exponent = np.frexp(values)
+    return np.ldexp(np.rint(np.ldexp(significand, bits)), exponent - bits)  # REC-BITS
 
 
 def recipe_ids(config: Config, B: int, T: int, seed: int = 0) -> Integers:

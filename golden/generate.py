@@ -31,10 +31,11 @@ from rejections import matrix
 from safetensors.numpy import load_file, save_file
 
 from deberta_ref import model
-from deberta_ref.conformance.cases import noise
-from deberta_ref.conformance.cases.corpus import ROW, Case, corpus
+from deberta_ref.conformance.cases import noise, precisions
+from deberta_ref.conformance.cases.corpus import ROW, SUMMARISED, Case, corpus
 from deberta_ref.conformance.mistakes.mistake import Mistake
 from deberta_ref.conformance.mistakes.mutants import mutants, variations
+from deberta_ref.precision import PRECISIONS
 from deberta_ref.taps import tap_axes
 
 HERE = Path(__file__).parent
@@ -173,7 +174,7 @@ def write(case: Case, root: Path, versions: dict[str, str], least: float = 2 * R
     """Write a staged case, below ``root``, if what its witnesses gave agrees; ``least`` is what a catch scores."""
     floors = noise.ensemble(lambda variant: case.evaluate(variant, "float32"), case.errors)
     witnesses = witnessed(case, floors, versions)
-    kept = {name: tap for name, tap in case.expected.items() if case.suite != "presets" or name != ROW}
+    kept = {name: tap for name, tap in case.expected.items() if case.suite not in SUMMARISED or name != ROW}
     if case.suite != "ops":
         large = {"TT": case.inputs["padding_mask"].shape[1] > MOST_PAIRS, "HR": case.config.num_relative > MOST_ROWS}
         axes = tap_axes(case.config)
@@ -190,10 +191,20 @@ def write(case: Case, root: Path, versions: dict[str, str], least: float = 2 * R
         **({} if case.large else {"catches": caught(case, floors, least)}),
         "permits": [variation.id for variation in variations.values() if shows(case, variation, floors, REJECTED)],
         "floors": {name: asdict(floors[name]) for name, value in kept.items() if value.dtype.kind == "f"},
+        **({"precisions": precisions_of(case)} if case.suite == "precision" else {}),
         "witnesses": witnesses,
         "generated": dt.datetime.now(dt.timezone.utc).date().isoformat(),
     }
     (place / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def precisions_of(case: Case) -> dict[str, Any]:
+    """The floors of a case in every precision but float32."""
+    evaluate = lambda module, dtype: {n: v for n, v in case.evaluate(module, dtype).items() if n != ROW}
+    return {
+        precision: {name: asdict(size) for name, size in precisions.floors(precision, evaluate, case.errors).items()}
+        for precision in PRECISIONS[1:]
+    }
 
 
 def shows(case: Case, mutant: Mistake, floors: dict[str, noise.Size], least: float) -> bool:
@@ -218,7 +229,8 @@ def differences(old: Path, new: Path) -> list[str]:
     if not (old / "manifest.json").is_file():
         return [f"{old.parent.name}/{old.name} is not there"]
     before, after = (Case(place, json.loads((place / "manifest.json").read_text("utf-8"))) for place in (old, new))
-    fields = (before.manifest.keys() | after.manifest.keys()) - {"floors", "witnesses", "generated", "catches"}
+    measured = {"floors", "precisions", "witnesses", "generated", "catches"}
+    fields = (before.manifest.keys() | after.manifest.keys()) - measured
     found += [f"{before.id}: {f} differs" for f in sorted(fields) if before.manifest.get(f) != after.manifest.get(f)]
     lost = set(before.manifest.get("catches", ())) - set(after.manifest.get("catches", ()))
     found += [f"{before.id} does not catch {name}" for name in sorted(lost)]

@@ -44,6 +44,7 @@ class Plan:
     scale: tuple[tuple[str, ...], float] | None = None  # parameters whose names end so are multiplied
     first_id: int | None = None  # put this id first in every example
     layer: int | None = None  # ask for this layer alone
+    bits: int | None = None  # the parameters' significant bits, where they are fewer than 24
     low: bool = False  # one feature of each head makes every score very low
 
 
@@ -271,6 +272,41 @@ PLANS = (
 )
 
 
+PRECISION = (
+    Plan(
+        "precision/four-layers",
+        "Six texts through four layers: more than a hundred thousand numbers, from which small mistakes stand out.",
+        ("LAYER-STACK", "REC-BITS"),
+        Config(500, 4, 4, 192, 384, max_sequence_length=128, bucket_size=32),
+        100,
+        "holes",
+        B=6,
+        bits=8,
+    ),
+    Plan(
+        "precision/published-buckets",
+        "512 tokens at the published (256, 512): log buckets that are computed in a half precision are wrong here.",
+        ("REL-BUCKET", "REC-BITS"),
+        Config(200, 2, 2, 96, 96),
+        512,
+        B=1,
+        bits=8,
+    ),
+    Plan(
+        "precision/wide",
+        "One layer of the base model's width, with 12 heads of 64 features.",
+        ("ATT-SCALE", "REC-BITS"),
+        Config(300, 1, 12, 768, 768, max_sequence_length=64, bucket_size=16),
+        40,
+        "tail",
+        B=3,
+        bits=8,
+    ),
+)
+"""What ports are judged by in any precision: parameters of 8 significant bits are exact in all."""
+
+PLANS = (*PLANS, *PRECISION)
+
 IDS = (*(plan.id for plan in PLANS), "model/demo")
 
 
@@ -289,7 +325,7 @@ def drafted(name: str) -> Draft:
 
 
 def _draft(plan: Plan) -> Draft:
-    parameters: dict[str, Any] = {"recipe": {"seed": 0}}
+    parameters: dict[str, Any] = {"recipe": {"seed": 0} | ({"bits": plan.bits} if plan.bits else {})}
     checkpoint = None
     if plan.scale:
         params, (ending, factor) = from_recipe(plan.config), plan.scale

@@ -47,6 +47,40 @@ MUTANTS = (
         Edit("taps.watched", "tap", "untapped"),
     ),
     Mistake(
+        "bias-not-inside",
+        "PREC-WAYS",
+        "No legal way adds the bias of a linear map before the product is rounded.",
+        Edit("conformance.cases.precisions._bias_inside", "return", "ops.linear(x, p)"),
+    ),
+    Mistake(
+        "floor-of-autocast",
+        "PREC-FLOOR",
+        "The floor is taken of autocast, which rounds less than the precision itself.",
+        Edit(
+            "conformance.cases.precisions.floors",
+            "counted",
+            "[way for way in ways(precision) if way.dtype != precision]",
+        ),
+    ),
+    Mistake(
+        "shares-half-way-accused",
+        "EVID-STATE",
+        "A mistake is said to be there from a share of 0.3 on.",
+        Edit("conformance.diagnosis.directions.state", "share", "max(_, 1.0) if _ > 0.3 else _"),
+    ),
+    Mistake(
+        "mistakes-forgiven",
+        "EVID-CONFORMS",
+        "A mistake whose effect is within the rounding error does not stand against a port.",
+        Edit("conformance.judging.judge.against", "return", "[]"),
+    ),
+    Mistake(
+        "bits-cut-off",
+        "REC-BITS",
+        "Values are cut off to their significant bits, not rounded.",
+        Edit("recipe._shortened", "return", "np.ldexp(np.trunc(np.ldexp(significand, bits)), exponent - bits)"),
+    ),
+    Mistake(
         "taps-of-padded-tokens-filled",
         "VEC-PADDED",
         "A tap has something at padded positions, not zeros.",

@@ -24,8 +24,8 @@ from deberta_ref.conformance.cases import noise, variants
 from deberta_ref.conformance.cases.corpus import corpus
 from deberta_ref.conformance.cases.variants import Edit
 from deberta_ref.conformance.mistakes.mutants import mutants
-from deberta_ref.conformance.verdict import Verdict
-from deberta_ref.params import Norm
+from deberta_ref.conformance.verdict import Match, Verdict
+from deberta_ref.params import Linear, Norm
 from deberta_ref.recipe import from_recipe, recipe_ids
 from deberta_ref.tracing import record
 
@@ -333,6 +333,19 @@ def overflow_is_said(module):
     return len(seen) == 1
 
 
+def floor_of(module):
+    """The bfloat16 floor of a value, by a copy of the precisions: its error by the type that is computed in."""
+    evaluate = lambda _model, dtype: dtype
+    errors_of = lambda dtype: {"output": noise.Size(1.0 if dtype == "bfloat16" else 0.5, 1.0)}
+    return module.floors("bfloat16", evaluate, errors_of)["output"].rms
+
+
+def bias_inside(module):
+    """1 · 1 + 2^-12 added before or after the product 1 + 2^-11 is rounded to float16: ties decide."""
+    p = Linear(np.float16([[1.0, 2.0**-11]]), np.float16([2.0**-11]))
+    return module._bias_inside(np.float16([[1.0, 1.0]]), p)[0, 0] == 1 + 2.0**-10
+
+
 PACKAGE = {
     "scale-in-half": lambda module: module.scaled(np.float16([3]), 3)[0] == np.float16(3**0.5),
     "sums-in-half": lambda module: (
@@ -346,6 +359,14 @@ PACKAGE = {
         module.Params.computed_in(from_recipe(Config(9, 1, 1, 3, 4)), "float16")[0].dtype == np.float16
     ),
     "overflow-silent": overflow_is_said,
+    "bias-not-inside": bias_inside,
+    "floor-of-autocast": lambda module: floor_of(module) == 1.0,
+    "shares-half-way-accused": lambda module: (
+        module.state(module.Direction(mutants["gelu-tanh"], np.float32([1]), 0.0, 0.01), np.float32([0.5]))[0]
+        == "excluded"
+    ),
+    "mistakes-forgiven": lambda module: module.against([Match("a", "b", 1.0, "c", "d")], ()) != [],
+    "bits-cut-off": lambda module: module._shortened(np.float32([1 + 2.0**-7 + 2.0**-8]), 8)[0] == 1 + 2.0**-6,
     "taps-of-padded-tokens-filled": lambda module: not fed(module).any(),
     "summary-without-signs": lambda module: {-1.0, 1.0} == set(module.signs(48).ravel()),
     "weights-written-in-out": written,
@@ -387,6 +408,7 @@ PACKAGE = {
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
 @clause("HALF-RESULTS", "HALF-PRODUCTS", "HALF-SOFTMAX", "HALF-NORM", "HALF-POLICY", "HALF-OVERFLOW")
+@clause("PREC-WAYS", "PREC-FLOOR", "EVID-STATE", "EVID-CONFORMS", "REC-BITS")
 @clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-SHOWN", "JUDGE-CONFORMS")
 @pytest.mark.parametrize("name", OF_THE_PACKAGE)
 def test_a_mistake_of_the_package_itself_is_rejected(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import shlex
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from deberta_ref.cli.output import must_be_writable, write_json
 from deberta_ref.conformance.cases.corpus import SUITES, Case, corpus, ordinary
 from deberta_ref.files import replace
+from deberta_ref.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from deberta_ref.conformance.ports.protocol import Port
@@ -45,6 +47,9 @@ JUDGING = (*PORTS, "timeout", "xfail", "junit", "html")
 
 MUST_NOT_BE_EMPTY = (*PORTS, *REPORTS, "export", "xfail")
 
+ONLY_WITH = {"presets": "; only with --full", "precision": "; only with --precision"}
+"""What --list says of suites that are not judged by default."""
+
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a command has for one case."""
 
@@ -72,6 +77,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--export", metavar="DIR", help="write checkpoints and inputs, to compute the outputs elsewhere"
     )
     command.add_argument("--list", action="store_true", help="list the cases and what each exercises; judge nothing")
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="judge in this precision, and say of every known mistake whether the port has it (default: float32)",
+    )
+    command.add_argument(
+        "--accept", action="append", metavar="ID", help="a mistake that the port may have; with --precision; repeatable"
+    )
     command.add_argument("--suite", action="append", choices=list(SUITES), help="only this suite; repeatable")
     command.add_argument("--case", action="append", metavar="ID", help="only this case; repeatable")
     command.add_argument("--full", action="store_true", help="the published sizes too: half a minute and 3 GB in NumPy")
@@ -88,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     everything = corpus()
     if options.list:
         return list_cases(everything, options)
-    cases = chosen(everything, options.case, options.suite, full=options.full)
+    cases = chosen(everything, options.case, options.suite, full=options.full, precision=options.precision)
     if options.export:
         return export_questions(cases, options)
     xfail = expected_failures(options.xfail, everything)
@@ -101,10 +114,12 @@ def run(options: argparse.Namespace) -> int:
         report = judge.judge(
             port,
             cases,
-            needed=judge.needed_cases(everything),
+            needed=judge.needed_cases(everything, options.precision or "float32"),
             xfail=xfail,
             command=invocation(options),
             seen=lambda verdict: shown.advance(verdict.id, verdict.status),
+            accept=accepted(options),
+            weighed=shown.weigh,
         )
     if "junit" in reports:
         replace(Path(reports["junit"]), junit.document(report))
@@ -121,9 +136,9 @@ def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
     """Print the cases of the suites, or of the ids, that are asked for; with --json as JSON."""
     refuse_beside("--list", "takes only --suite, --case and --json", [*JUDGING, "export"], options)
     reports = report_paths(options)
-    cases = chosen(everything, options.case, options.suite, full=True)  # the list says which cases need --full
+    cases = chosen(everything, options.case, options.suite, full=True, precision="float32")
     rows = [
-        {"id": c.id, "suite": c.suite, "exercises": c.manifest["exercises"], "full_only": not ordinary(c)}
+        {"id": c.id, "suite": c.suite, "exercises": c.manifest["exercises"], "full_only": c.suite == "presets"}
         for c in cases
     ]
     if "json" in reports:
@@ -133,7 +148,7 @@ def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
     width = max(len(case.id) for case in cases)
     for suite in dict.fromkeys(case.suite for case in cases):
         listed = [case for case in cases if case.suite == suite]
-        print(f"{suite}: {SUITES[suite]}{'' if ordinary(listed[0]) else '; only with --full'}")
+        print(f"{suite}: {SUITES[suite]}{ONLY_WITH.get(suite, '')}")
         for case in listed:
             print(f"  {case.id:<{width}}  {case.manifest['exercises']}")
     return 0
@@ -187,7 +202,12 @@ def report_paths(options: argparse.Namespace) -> dict[str, str]:
 
 
 def chosen(
-    everything: Sequence[Case], ids: Sequence[str] | None, suites: Sequence[str] | None, *, full: bool
+    everything: Sequence[Case],
+    ids: Sequence[str] | None,
+    suites: Sequence[str] | None,
+    *,
+    full: bool,
+    precision: Precision | None = None,
 ) -> list[Case]:
     """The cases of these ids, or else of these suites, or else all; those that need --full only if it is asked for."""
     known = {case.id: case for case in everything}
@@ -198,9 +218,16 @@ def chosen(
             f"lists all of them."
         )
     if ids:
-        return [known[name] for name in dict.fromkeys(ids)]
-    asked = [case for case in everything if not suites or case.suite in suites]
-    return [case for case in asked if full or "presets" in (suites or ()) or ordinary(case)]
+        asked = [known[name] for name in dict.fromkeys(ids)]
+    elif precision and precision != "float32":
+        asked = [case for case in everything if case.suite == "precision"]
+    else:
+        named = {*(suites or ()), *(["presets"] if full else []), *(["precision"] if precision else [])}
+        asked = [case for case in everything if not suites or case.suite in suites]
+        asked = [case for case in asked if ordinary(case) or case.suite in named]
+    if precision and (other := [case.id for case in asked if precision != "float32" and case.suite != "precision"]):
+        raise ValueError(f"--precision {precision} takes cases of the suite precision; got {other[0]}: leave it out.")
+    return [dataclasses.replace(case, precision=precision or "float32") for case in asked]
 
 
 def expected_failures(path: str | None, everything: Sequence[Case]) -> set[str]:
@@ -212,6 +239,20 @@ def expected_failures(path: str | None, everything: Sequence[Case]) -> set[str]:
     if unknown := sorted(found - {case.id for case in everything}):
         raise ValueError(f"{path} must name golden cases, one per line; there is no {', '.join(unknown)}.")
     return found
+
+
+def accepted(options: argparse.Namespace) -> set[str]:
+    """The mistakes that --accept names; ValueError for one that is not known, or without --precision."""
+    names = set(options.accept or ())
+    if names and not options.precision:
+        raise ValueError("--accept is for --precision, which says which mistakes a port has: give that too.")
+    from deberta_ref.conformance.mistakes.known import known  # noqa: PLC0415 - needed here only
+
+    ids = [mistake.id for mistake in known({"output"})]
+    if unknown := sorted(names - {*ids}):
+        near = " or ".join(difflib.get_close_matches(unknown[0], ids, 2, 0.6)) or "gelu-tanh"
+        raise ValueError(f"--accept must be the id of a known mistake, such as {near}; got {unknown[0]!r}.")
+    return names
 
 
 def named_port(options: argparse.Namespace) -> Port:
@@ -238,6 +279,7 @@ def invocation(options: argparse.Namespace) -> str:
     for flag, value in (
         ("--exec", options.exec),
         ("--timeout", options.timeout and f"{options.timeout:g}"),
+        ("--precision", options.precision),
         ("--outputs", options.outputs),
     ):
         words += [flag, value] if value else []

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deberta_ref.precision import Precision
+
 LIMIT = 4.0
 """JUDGE-LIMIT: a score over it is a mistake, for every case, tap and port.
 
@@ -94,6 +96,25 @@ class Match:
     by_size: bool = False  # whether only the size of the errors is predicted; ``score`` is then the factor it is off by
 
 
+State = Literal["has", "excluded", "undecided"]
+"""has: the port makes the mistake.
+excluded: it does not.
+undecided: these cases cannot tell, in this precision.
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one mistake in a port, in the port's precision."""
+
+    mistake: str  # its id
+    clause: str  # of spec/, that it breaks
+    sentence: str
+    state: State
+    sigma: float  # how many standard deviations of legal evaluations decide it
+    size: float  # how large its effect is in these cases: the root mean square, in multiples of the rounding error
+
+
 @dataclass(frozen=True)
 class Report:
     """All that was found out about a port, and whether it conforms."""
@@ -106,6 +127,9 @@ class Report:
     undecided: bool = False  # whether everything judged passes, but too few cases were judged for a verdict
     limit: float = LIMIT
     seconds: float = 0.0
+    precision: Precision = "float32"
+    evidence: tuple[Finding, ...] = ()  # of every known mistake, if it was asked for
+    accepted: tuple[str, ...] = ()  # mistakes that the port has, and that are accepted
 
     @property
     def conforms(self) -> bool:

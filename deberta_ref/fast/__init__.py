@@ -1,8 +1,9 @@
-"""The operations of ops.py, made fast: what model.py computes with. tests/test_fast.py holds each to its definition.
+"""The operations of ops.py that are slow as defined there, made fast. tests/test_fast.py holds each to its definition.
 
 ``gelu`` and ``relative_products`` compute the same numbers in another way, to within rounding. ``folded`` caches what
-depends on parameters alone; ``linear`` and ``layer_norm`` are the definitions, so cached. ``a_few_heads_at_a_time``
-keeps the temporaries of attention in the processor's cache.
+depends on parameters alone. ``linear`` and ``layer_norm`` are the definitions themselves, cached where both arguments
+are parameters or come from them alone: the relative embeddings are projected once, tokens each time.
+``a_few_heads_at_a_time`` keeps the temporaries of attention in the processor's cache.
 """
 
 from deberta_ref import ops

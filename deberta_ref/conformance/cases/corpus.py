@@ -20,6 +20,7 @@ from deberta_ref.conformance.cases.noise import Size
 from deberta_ref.conformance.cases.operations import operation
 from deberta_ref.conformance.cases.summary import SUMMARY, summarised
 from deberta_ref.params import Params, num_params
+from deberta_ref.precision import Precision
 from deberta_ref.recipe import from_recipe
 from deberta_ref.taps import tap_axes
 from deberta_ref.tokenizer import Tokenizer
@@ -34,12 +35,16 @@ SUITES = {
     "presets": "the published sizes: the last hidden state and a summary of each layer",
     "layer": "one encoder layer, fed the reference's values",
     "ops": "single operations",
+    "precision": "whole models whose parameters are exact in every precision; for --precision",
     "tokenizer": "text to ids",
 }
 """The suites, in the order in which a port is judged by them."""
 
-WHOLE = ("model", "long", "presets")
+WHOLE = ("model", "long", "presets", "precision")
 """The suites that ask for a whole model."""
+
+SUMMARISED = ("presets", "precision")
+"""The suites of models so large that they hold the last hidden state and a summary of each layer."""
 
 ROW = "relative_row"
 """The one tap that holds integers."""
@@ -54,6 +59,7 @@ class Case:
 
     directory: Path
     manifest: dict[str, Any]
+    precision: Precision = "float32"  # that a port is judged in
 
     @property
     def id(self) -> str:
@@ -85,7 +91,7 @@ class Case:
         """The parameters, float32: from the recipe, from the checkpoint beside the manifest, or from the demo."""
         source = self.manifest["parameters"]
         if "recipe" in source:
-            return from_recipe(self.config, source["recipe"]["seed"])
+            return from_recipe(self.config, **source["recipe"])
         return from_preset(self.directory / source["checkpoint"] if "checkpoint" in source else source["preset"])
 
     @cached_property
@@ -137,7 +143,7 @@ class Case:
         """
         given = {"inputs": inputs, "expected": expected, "params": params}
         loaded = {name: self.__dict__[name] for name in given if name in self.__dict__}
-        other = Case(self.directory, self.manifest)
+        other = Case(self.directory, self.manifest, self.precision)
         other.__dict__.update(loaded | {name: values for name, values in given.items() if values is not None})
         return other  # cached_property looks into __dict__ before it reads a file
 
@@ -147,8 +153,10 @@ class Case:
 
     @property
     def floors(self) -> dict[str, Size]:
-        """The noise floor of every expected value; 0 for integers, which are exact."""
+        """The noise floor of every expected value in the case's precision; 0 for integers, which are exact."""
         floors = self.manifest.get("floors", {})
+        if self.precision != "float32":
+            floors = self.manifest["precisions"][self.precision]  # PREC-FLOOR
         return {name: Size(**floors[name]) if name in floors else Size(0.0, 0.0) for name in self.expected}
 
     def evaluate(self, model: ModuleType, dtype: Any) -> dict[str, Any]:
@@ -166,7 +174,7 @@ class Case:
 
     def view(self, taps: Mapping[str, Any]) -> dict[str, Any]:
         """What the case compares of a model's taps: the taps themselves, or their summaries at the published sizes."""
-        return summarised(taps) if self.suite == "presets" else dict(taps)
+        return summarised(taps) if self.suite in SUMMARISED else dict(taps)
 
     def _row(self, module: ModuleType) -> Any:
         """The row of every pair of positions, as ``module`` has it: (T, T)."""
@@ -201,8 +209,8 @@ def corpus(root: Path | None = None) -> list[Case]:
 
 
 def ordinary(case: Case) -> bool:
-    """Whether a port is asked for it by default: not the published sizes, which take minutes."""
-    return case.suite != "presets"
+    """Whether a port is asked for it by default: not the published sizes, nor what --precision asks for."""
+    return case.suite not in SUMMARISED
 
 
 def _tensors(path: Path) -> dict[str, Any]:

@@ -12,16 +12,21 @@ import numpy as np
 from deberta_ref.conformance.cases import noise
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
+from deberta_ref.conformance.diagnosis.directions import findings
 from deberta_ref.conformance.diagnosis.patterns import in_common
 from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.judging.determinism import not_deterministic
 from deberta_ref.conformance.judging.mislabelled_taps import agreed, mislabelled, on_mislabelled_taps
 from deberta_ref.conformance.mistakes.mutants import variations
 from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
-from deberta_ref.conformance.verdict import LIMIT, Report, Status, Verdict
+from deberta_ref.conformance.verdict import LIMIT, Match, Report, Status, Verdict
+from deberta_ref.precision import Precision
 
 NEEDED = "model"
 """The suite of which every case must be judged: JUDGE-CONFORMS."""
+
+EVIDENT = "precision"
+"""The suite of cases so large that small mistakes stand out, which every precision but float32 is judged by."""
 
 LAYERS_ASKED = 3
 """In so many failing cases each layer is judged by itself, if the port offers single layers."""
@@ -35,11 +40,14 @@ def judge(
     xfail: Collection[str] = (),
     command: str = "deberta-ref check",
     seen: Callable[[Verdict], None] = lambda _verdict: None,
+    accept: Collection[str] = (),
+    weighed: Callable[[str], None] = lambda _id: None,
 ) -> Report:
     """The report on a port, which is asked ``cases`` one after another; ``seen`` is called with each verdict.
 
     ``needed`` are the ids that must be judged for a port to conform, ``xfail`` those that are expected to fail.
-    ``command`` is what judges this port; the report has it with ``--case ID`` added.
+    ``command`` is what judges this port; the report has it with ``--case ID`` added. Where cases of the suite precision
+    are asked, every known mistake is weighed, and ``weighed`` is called with its id; those in ``accept`` may be there.
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
@@ -52,19 +60,30 @@ def judge(
             verdict = replace(verdict, local=first_wrong_layer(port, case))
         if verdict.status == "fail" and random is None:
             random = not_deterministic(port, case, verdict)
-        case.release()
+        if case.suite != EVIDENT:
+            case.release()
         verdicts.append(verdict)
         seen(verdict)
     verdicts = agreed(cases, verdicts)
     with np.errstate(all="ignore"):  # a port may be wrong by anything
-        explained = _explained({case.id: case for case in cases}, verdicts, random or "")
+        asked = {case.id: case for case in cases}
+        shown = [(asked[v.id], v.found) for v in verdicts if v.suite == EVIDENT and "output" in v.found]
+        precision = shown[0][0].precision if shown else "float32"
+        evidence, made = findings(shown, precision, weighed) if shown else ([], [])
+        others = [v for v in verdicts if v.suite != EVIDENT]
+        explained = _explained(asked, others, random or "") if others or not made else {}
+    if made:
+        explained["diagnosis"] = tuple(made) if not others else (*explained.get("diagnosis", ()), *made)
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
         **explained,
-        reasons=reasons(verdicts, needed, xfail),
+        reasons=(*reasons(verdicts, needed, xfail), *against(made, accept)),
         undecided=undecided(verdicts, needed, xfail),
         seconds=time.perf_counter() - start,
+        precision=precision,
+        evidence=tuple(evidence),
+        accepted=tuple(match.mutant for match in made if match.mutant in accept),
     )
 
 
@@ -196,6 +215,11 @@ def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Colle
     return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
 
 
-def needed_cases(cases: Sequence[Case]) -> set[str]:
+def against(made: Sequence[Match], accept: Collection[str]) -> list[str]:
+    """What stands against a port with these mistakes, a sentence each; nothing if all of them are accepted."""
+    return [f"It has the mistake {match.mutant}." for match in made if match.mutant not in accept]  # EVID-CONFORMS
+
+
+def needed_cases(cases: Sequence[Case], precision: Precision = "float32") -> set[str]:
     """The ids of the cases that a verdict needs."""
-    return {case.id for case in cases if case.suite == NEEDED}
+    return {case.id for case in cases if case.suite == (NEEDED if precision == "float32" else EVIDENT)}

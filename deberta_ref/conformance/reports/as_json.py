@@ -22,6 +22,18 @@ def document(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "port": report.port,
         "conforms": report.conforms,
+        "precision": report.precision,
+        "accepted": list(report.accepted),
+        "evidence": [
+            {
+                "mistake": finding.mistake,
+                "clause": finding.clause,
+                "state": finding.state,
+                "sigma": finding.sigma,
+                "size": finding.size,
+            }
+            for finding in report.evidence
+        ],
         "undecided": report.undecided,
         "reasons": list(report.reasons),
         "limit": report.limit,

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from deberta_ref.conformance.cases.corpus import SUITES
-from deberta_ref.conformance.reports.words import STATUS, UNIT, cases, closeness, origin, printable, readable, worst
+from deberta_ref.conformance.reports.words import STATUS, cases, closeness, origin, printable, readable, unit, worst
 from deberta_ref.conformance.verdict import Report, Status, Verdict
 
 Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
@@ -35,16 +35,15 @@ def lines(report: Report, width: int) -> Iterator[Line]:
     """The report, wrapped at ``width`` letters: the cases first, the verdict last."""
     took = f"{report.seconds:.{0 if report.seconds >= 10 else 1}f} s"
     yield (printable(report.port), "strong"), (f"  {cases(len(report.verdicts))} in {took}", "faint")
-    scale = (
-        f"A score of {report.limit:g}, the limit, is an error of {report.limit:g} {UNIT}. A right port scores about 1."
-    )
-    yield from _wrapped(scale, width, "", "faint")
+    scale = f"A score of {report.limit:g}, the limit, is an error of {report.limit:g} {unit(report.precision)}."
+    yield from _wrapped(f"{scale} A right port scores about 1.", width, "", "faint")
     yield from _table(report, width)
     if report.common:
         yield from _heading("What the failing cases have in common")
         for sentence in report.common:
             yield from _wrapped(sentence, width, "  ")
     yield from _diagnosis(report, width)
+    yield from _evidence(report, width)
     yield from _commands(report)
     yield ()
     yield from _verdict(report, width)
@@ -175,10 +174,31 @@ def _diagnosis(report: Report, width: int) -> Iterator[Line]:
         style: Style = "good" if match.score <= report.limit else "faint"
         yield (f"  {n}. ", "faint"), (match.mutant, "strong")
         yield from _wrapped(match.sentence, width, "     ")
-        yield from _wrapped(f"It {closeness(match)}.", width, "     ", style)
+        yield from _wrapped(f"It {closeness(match, report.precision)}.", width, "     ", style)
         yield from _wrapped(f"{origin(match)}.", width, "     ", "faint")
     if len(report.diagnosis) > MATCHES:
         yield ((f"  {len(report.diagnosis) - MATCHES} more are in the file that --json writes.", "faint"),)
+
+
+def _evidence(report: Report, width: int) -> Iterator[Line]:
+    """What is known of every mistake in the port, in its precision."""
+    if not report.evidence:
+        return
+    by_state = {state: [f for f in report.evidence if f.state == state] for state in ("has", "excluded", "undecided")}
+    yield from _heading(f"What these cases say of {len(report.evidence)} known mistakes, in {report.precision}")
+    yield from _wrapped(f"{len(by_state['excluded'])} are excluded, by 5 standard deviations or more.", width, "  ")
+    for finding in by_state["has"]:
+        size = f"its effect here is {readable(finding.size)} times the rounding error"
+        known = "accepted" if finding.mistake in report.accepted else f"--accept {finding.mistake} says that you know"
+        yield from _wrapped(f"It has {finding.mistake}: {finding.sentence} ({size}; {known})", width, "  ", "bad")
+    if undecided := by_state["undecided"]:
+        names = ", ".join(finding.mistake for finding in undecided)
+        yield from _wrapped(
+            f"{len(undecided)} are too small to be seen in {report.precision}, so they may be there or not: {names}.",
+            width,
+            "  ",
+            "faint",
+        )
 
 
 def _commands(report: Report) -> Iterator[Line]:
@@ -199,7 +219,10 @@ def _verdict(report: Report, width: int) -> Iterator[Line]:
     name = printable(report.port)
     passed = sum(v.status == "pass" for v in report.verdicts)
     if report.conforms:
-        said = f"{name} conforms: {cases(passed)} within the limit, worst score {worst(report)}"
+        judged = f"in {report.precision}, " if report.evidence else ""
+        said = f"{name} conforms: {judged}{cases(passed)} within the limit, worst score {worst(report)}"
+        if report.accepted:
+            said = said.replace("conforms:", f"conforms but for {' and '.join(report.accepted)}, accepted:", 1)
         for status, what in (("skip", "skipped"), ("xfail", "expected to fail, and did")):
             if number := sum(v.status == status for v in report.verdicts):
                 said += f"; {number} {what}"

@@ -72,6 +72,10 @@ class Judged:
         wrong = f", {self.wrong} wrong" if self.wrong else ""
         self.show(self.done, f"{self.done} of {self.total} cases{wrong}, the last {case_id}")
 
+    def weigh(self, mistake: str) -> None:
+        """One more mistake is looked for in the answers."""
+        self.show(self.total, f"all {self.total} cases judged; looking for {mistake}")
+
 
 @contextmanager
 def progress(total: int) -> Iterator[Judged]:

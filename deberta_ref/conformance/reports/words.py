@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from deberta_ref.conformance.verdict import LIMIT, Match, Report
+from deberta_ref.precision import Precision
 
 STATUS: Mapping[str, str] = MappingProxyType(
     {"pass": "pass", "fail": "FAIL", "error": "ERROR", "skip": "skipped", "xfail": "xfail"}
@@ -15,6 +16,12 @@ STATUS: Mapping[str, str] = MappingProxyType(
 
 UNIT = "times the float32 rounding error of a right implementation"
 """What a score counts."""
+
+
+def unit(precision: Precision) -> str:
+    """``UNIT`` in a precision."""
+    return UNIT.replace("float32", precision)
+
 
 TOPICS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,14 +80,14 @@ def worst(report: Report) -> str:
     return readable(max((v.score for v in report.verdicts if v.status == "pass" and v.score is not None), default=None))
 
 
-def closeness(match: Match) -> str:
+def closeness(match: Match, precision: Precision = "float32") -> str:
     """How well a mistake explains the port: 'reproduces your output to within float32 rounding (score 0.9)'."""
     if match.by_size:
         return f"predicts the size of your errors to within a factor of {readable(match.score)}"
     if match.score == 0:
         return "reproduces your output exactly"
     if match.score <= LIMIT:
-        return f"reproduces your output to within float32 rounding (score {readable(match.score)})"
+        return f"reproduces your output to within {precision} rounding (score {readable(match.score)})"
     return f"does not reproduce your output (score {readable(match.score)})"
 
 

@@ -1,0 +1,198 @@
+"""Ports in bfloat16, float16 and TensorFloat-32, judged in their precision: right ones conform, mistakes are named."""
+
+import dataclasses
+import json
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deberta_ref import model
+from deberta_ref.cli import main
+from deberta_ref.conformance.cases import precisions
+from deberta_ref.conformance.cases.corpus import corpus
+from deberta_ref.conformance.cases.variants import Edit, combined
+from deberta_ref.conformance.diagnosis.directions import findings
+from deberta_ref.conformance.judging import judge
+from deberta_ref.conformance.mistakes.known import known
+from deberta_ref.conformance.mistakes.mistake import CANNOT
+from deberta_ref.conformance.ports.protocol import NotOffered, PortError
+from deberta_ref.precision import PRECISIONS
+
+clause = pytest.mark.clause
+
+CASES = [case for case in corpus() if case.suite == "precision"]
+KNOWN = {mistake.id: mistake for mistake in known({"output"})}
+HALVES = ("float16", "bfloat16")
+
+each_half = pytest.mark.parametrize("precision", ["float16", pytest.param("bfloat16", marks=pytest.mark.diagnosis)])
+
+
+def port(module: Any, dtype: str, mistake: Any = None) -> Any:
+    """The port that computes so; with a mistake, parameters loaded as that says."""
+
+    def answer(case):
+        params = mistake.params(case) if mistake else case.params
+        try:
+            return {"output": module.forward(params, case.inputs, dtype)}
+        except CANNOT as error:
+            raise PortError(str(error)) from None
+
+    def layer(*_asked):
+        raise NotOffered("no layers")
+
+    return SimpleNamespace(name="port", answer=answer, layer=layer)
+
+
+def report_on(asked: Any, precision: Any, **others: Any) -> Any:
+    cases = [dataclasses.replace(case, precision=precision) for case in CASES]
+    return judge.judge(asked, cases, needed=judge.needed_cases(CASES, precision), **others)
+
+
+@cache
+def handed(name: str, precision: Any) -> Any:
+    """The report on a port that computes in a half precision, and makes this mistake."""
+    return report_on(port(KNOWN[name].model(), precision, KNOWN[name]), precision)
+
+
+RIGHT = [(precision, n) for precision in PRECISIONS for n, _ in enumerate(precisions.ways(precision))]
+SAMPLE = {("float16", 0), ("float16", 7)}
+"""What is judged in every run; measuring the directions of a precision takes ten seconds."""
+
+
+@clause("PREC-WAYS", "PREC-FLOOR", "EVID-STATE")
+@pytest.mark.parametrize(
+    ("precision", "n"),
+    [pytest.param(*right, marks=[] if right in SAMPLE else pytest.mark.diagnosis) for right in RIGHT],
+)
+def test_a_right_port_conforms_in_its_precision_and_is_accused_of_nothing(precision, n):
+    way = list(precisions.ways(precision))[n]
+    report = report_on(port(way.model(), way.dtype), precision)
+    assert report.conforms, report.reasons
+    assert report.precision == precision
+    assert max(v.score for v in report.verdicts) < 2
+    assert not any(finding.state == "has" for finding in report.evidence)
+    assert sum(finding.state == "excluded" for finding in report.evidence) > 100
+
+
+DIVIDED_KEYS = combined(
+    Edit("model.disentangled_attention", "attention.c2c", "matmul(query, scaled(mT(key), 3 * query.shape[-1]))"),
+    Edit(
+        "model.disentangled_attention",
+        "attention.scores",
+        "c2c + scaled(c2p, (n := 3 * query.shape[-1])) + scaled(p2c, n)",
+    ),
+)
+"""As transformers computes: the keys are divided before the product."""
+
+
+@clause("EVID-STATE")
+@each_half
+def test_a_right_port_that_rounds_in_yet_another_way_is_accused_of_nothing(precision):
+    report = report_on(port(DIVIDED_KEYS, precision), precision)
+    assert report.conforms, report.reasons
+
+
+NAMED = [
+    "p2c-index-flipped",
+    "relative-without-bias",
+    "variance-over-d-minus-1",
+    "loaded-key-without-bias",
+    "padding-heard",
+]
+"""Mistakes that are named in both half precisions."""
+
+
+@clause("EVID-STATE", "EVID-CONFORMS")
+@each_half
+@pytest.mark.parametrize("name", NAMED)
+def test_a_mistake_is_named_in_half_precision_from_the_output_alone(name, precision):
+    report = handed(name, precision)
+    assert not report.conforms
+    assert [match.mutant for match in report.diagnosis] == [name]
+    assert report.diagnosis[0].score < 2
+
+
+@clause("EVID-STATE", "EVID-CONFORMS")
+def test_a_mistake_far_below_the_rounding_error_is_seen_and_can_be_accepted():
+    report = handed("gelu-tanh", "float16")
+    assert {v.status for v in report.verdicts} == {"pass"}
+    (finding,) = [finding for finding in report.evidence if finding.state == "has"]
+    assert finding.mistake == "gelu-tanh"
+    assert finding.size < 0.3
+    assert report.reasons == ("It has the mistake gelu-tanh.",)
+    tanh = port(KNOWN["gelu-tanh"].model(), "float16")
+    accepted = report_on(tanh, "float16", accept={"gelu-tanh"})
+    assert accepted.conforms
+    assert accepted.accepted == ("gelu-tanh",)
+
+
+@pytest.mark.diagnosis
+def test_what_bfloat16_cannot_show_is_said_to_be_undecided():
+    states = {finding.mistake: finding.state for finding in handed("p2c-index-flipped", "bfloat16").evidence}
+    assert states["epsilon-1e-6"] == "undecided"
+    assert states["p2c-index-flipped"] == "has"
+    assert states["c2p-index-flipped"] == "excluded"
+
+
+@pytest.mark.diagnosis
+@pytest.mark.parametrize("precision", HALVES)
+def test_of_the_mistakes_that_a_half_precision_can_show_nineteen_of_twenty_are_named_first(precision):
+    right = findings([(case, {"output": case.expected["output"]}) for case in in_precision(precision)], precision)[0]
+    shown = [finding.mistake for finding in right if finding.state == "excluded"]
+    named = [name for name in shown if handed(name, precision).diagnosis[:1] and names(name, precision)]
+    print(f"{precision}: {len(named)} of {len(shown)} named first; not: {', '.join(sorted(set(shown) - set(named)))}")
+    assert len(named) >= 0.95 * len(shown)
+    assert not [name for name in shown if handed(name, precision).conforms]
+
+
+def in_precision(precision: Any) -> list[Any]:
+    return [dataclasses.replace(case, precision=precision) for case in CASES]
+
+
+def names(name: str, precision: Any) -> bool:
+    return bool(handed(name, precision).diagnosis[0].mutant == name)
+
+
+def test_check_judges_in_a_precision_and_writes_the_evidence(capsys, tmp_path):
+    source = tmp_path / "half.py"
+    source.write_text(
+        "from deberta_ref import forward, from_preset\n"
+        "def load(d):\n"
+        "    params = from_preset(d)\n"
+        "    return lambda inputs: forward(params, inputs, 'float16')\n"
+    )
+    path = tmp_path / "report.json"
+    assert main(["check", f"{source}:load", "--precision", "float16", "--json", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "times the float16 rounding error of a right implementation" in shown
+    assert "known mistakes, in float16" in shown
+    assert "conforms: in float16, 3 cases within the limit" in shown
+    document = json.loads(path.read_text())
+    assert document["precision"] == "float16"
+    assert {entry["state"] for entry in document["evidence"]} == {"excluded", "undecided"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--accept", "gelu-tanh"], "--accept is for --precision"),
+        (["--precision", "float16", "--accept", "gelu-tan"], "such as gelu-tanh"),
+        (["--precision", "float16", "--case", "model/whole"], "--precision float16 takes cases of the suite precision"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(capsys, arguments, sentence):
+    assert main(["check", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_parameters_are_exact_in_every_precision(case):
+    for name, array in case.params.arrays().items():
+        for dtype in HALVES:
+            assert (array.astype(case.params.computed_in(dtype)[1]).astype(np.float32) == array).all(), name
+    truth = model.forward(case.params, case.inputs, "float64")
+    mask = case.inputs["padding_mask"] == 1
+    assert abs(truth - case.expected["output"])[mask].max() < 1e-12
