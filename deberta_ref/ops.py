@@ -1,8 +1,8 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
-What is slow as defined here has an equal in fast/; tests/test_fast.py holds both together. Each operation returns the type
-of its first argument. Parameters kept in another type are cast where they are used. In float16 and bfloat16 each
-computes in float32 and rounds once, and ``linear`` rounds its product first. None changes its arguments.
+What is slow as defined here has an equal in fast/; tests/test_fast.py holds both together. An operation returns the type
+of its first argument. Parameters kept in another type are cast where they are used. In float16 and bfloat16 it computes
+in float32 and rounds once, and ``linear`` rounds its product first. None changes its arguments.
 """
 
 from __future__ import annotations
