@@ -1,6 +1,6 @@
 """The operations that the model is made of, one definition each. Chapters 4 to 6 of spec/.
 
-What is slow as defined here has an equal in fast/; tests/test_fast.py holds both together. An operation returns the type
+What is slow as defined here has an equal in fast/; tests/test_fast.py holds both together. Each returns the type
 of its first argument. Parameters kept in another type are cast where they are used. In float16 and bfloat16 it computes
 in float32 and rounds once, and ``linear`` rounds its product first. None changes its arguments.
 """
