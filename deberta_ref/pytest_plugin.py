@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:  # importing them would slow down every other run of pytest
     from deberta_ref.conformance.cases.corpus import Case
     from deberta_ref.conformance.ports.protocol import Port
     from deberta_ref.conformance.verdict import Verdict
+    from deberta_ref.precision import Precision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("deberta-ref", "conformance of a DeBERTaV3 port")
     group.addoption(
         "--deberta-ref-port", metavar="FILE.py:load", help="run every golden case of deberta-ref as a test of this port"
+    )
+    group.addoption(
+        "--deberta-ref-precision",
+        choices=["float32", "tf32", "bfloat16", "float16"],
+        default="float32",
+        help="judge in this precision, by the cases of the suite precision",
     )
     group.addoption(
         "--deberta-ref-full", action="store_true", help="also the published sizes, which take minutes and gigabytes"
@@ -29,13 +37,14 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Add a test for every golden case, if a port is named."""
     name = config.getoption("--deberta-ref-port")
     if name is not None:
-        added = list(_items(session, name, full=config.getoption("--deberta-ref-full")))
+        full, precision = (config.getoption(f"--deberta-ref-{option}") for option in ("full", "precision"))
+        added = list(_items(session, name, precision, full=full))
         report = pytest.CollectReport("deberta-ref", "passed", None, result=[*added])
         config.hook.pytest_collectreport(report=report)  # so that they are counted among what is collected
         items.extend(added)
 
 
-def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest.Item]:
+def _items(session: pytest.Session, name: str, precision: Precision, *, full: bool) -> Iterator[pytest.Item]:
     from deberta_ref.conformance.cases.corpus import corpus, ordinary  # noqa: PLC0415
     from deberta_ref.conformance.ports.callable import callable_port  # noqa: PLC0415
 
@@ -45,8 +54,9 @@ def _items(session: pytest.Session, name: str, *, full: bool) -> Iterator[pytest
         port = callable_port(name)
     except ValueError as error:
         raise pytest.UsageError(f"--deberta-ref-port: {error}") from None
-    for case in corpus():
-        if full or ordinary(case):
+    for golden in corpus():
+        case = dataclasses.replace(golden, precision=precision)
+        if case.suite == "precision" if precision != "float32" else full or ordinary(case):
             yield CaseItem.from_parent(session, name=f"deberta-ref::{case.id}", case=case, port=port)
 
 
@@ -85,14 +95,14 @@ class DoesNotConformError(Exception):
 
 def _sentences(case: Case, verdict: Verdict) -> str:
     """What the case is for, and what is wrong."""
-    from deberta_ref.conformance.reports.words import UNIT  # noqa: PLC0415
+    from deberta_ref.conformance.reports.words import unit  # noqa: PLC0415
     from deberta_ref.conformance.verdict import LIMIT  # noqa: PLC0415
 
     said = [f"{case.id}: {case.manifest['exercises']}"]
     if verdict.first_tap:
         score = verdict.scores[verdict.first_tap]
         if math.isfinite(score):
-            errs = f"errs by {score:.3g} {UNIT}; {LIMIT:g} times are allowed"
+            errs = f"errs by {score:.3g} {unit(case.precision)}; {LIMIT:g} times are allowed"
         elif case.expected[verdict.first_tap].dtype.kind in "iu":
             errs = "must be equal to what is expected, as integers are"
         else:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from deberta_ref.conformance.mistakes.known import known
 from deberta_ref.conformance.mistakes.mistake import CANNOT
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.precision import PRECISIONS
+from deberta_ref.testing import assert_conforms
 
 clause = pytest.mark.clause
 
@@ -196,3 +199,34 @@ def test_the_parameters_are_exact_in_every_precision(case):
     truth = model.forward(case.params, case.inputs, "float64")
     mask = case.inputs["padding_mask"] == 1
     assert abs(truth - case.expected["output"])[mask].max() < 1e-12
+
+
+def test_assert_conforms_takes_a_precision():
+    case = CASES[-1]
+    half = model.forward(case.params, case.inputs, "bfloat16")
+    assert_conforms(half, case.id, precision="bfloat16")
+    with pytest.raises(AssertionError, match="times the float16 rounding error"):
+        assert_conforms(half, case.id, precision="float16")
+    with pytest.raises(ValueError, match="of the suite precision to be judged in bfloat16; got model/whole"):
+        assert_conforms(half, "model/whole", precision="bfloat16")
+
+
+def test_pytest_takes_a_precision(tmp_path):
+    (tmp_path / "half.py").write_text(
+        "from deberta_ref import forward, from_preset\n"
+        "load = lambda d: lambda inputs: forward(from_preset(d), inputs, 'bfloat16')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--deberta-ref-port", "half.py:load"]
+    for precision, said in (("bfloat16", "3 passed"), ("float16", "3 failed")):
+        asked = [*command, "--deberta-ref-precision", precision]
+        done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert said in done.stdout, done.stdout
+
+
+def test_in_float32_a_port_of_half_precision_is_told_where_it_is_judged():
+    asked = [case for case in corpus() if case.id in {"model/whole", "model/sharp-attention", "model/holes"}]
+    command = "deberta-ref check half.py:load"
+    report = judge.judge(port(model, "bfloat16"), asked, needed={"model/whole"}, command=command)
+    assert not report.conforms
+    told = f"It may be right in bfloat16; this judges it there: {command} --precision bfloat16"
+    assert told in report.common

@@ -20,7 +20,7 @@ from deberta_ref.conformance.judging.mislabelled_taps import agreed, mislabelled
 from deberta_ref.conformance.mistakes.mutants import variations
 from deberta_ref.conformance.ports.protocol import NotOffered, Port, PortError
 from deberta_ref.conformance.verdict import LIMIT, Match, Report, Status, Verdict
-from deberta_ref.precision import Precision
+from deberta_ref.precision import PRECISIONS, Precision
 
 NEEDED = "model"
 """The suite of which every case must be judged: JUDGE-CONFORMS."""
@@ -72,6 +72,7 @@ def judge(
         evidence, made = findings(shown, precision, weighed) if shown else ([], [])
         others = [v for v in verdicts if v.suite != EVIDENT]
         explained = _explained(asked, others, random or "") if others or not made else {}
+    explained["common"] = (*explained.get("common", ()), *judged_elsewhere(explained.get("diagnosis", ()), command))
     if made:
         explained["diagnosis"] = tuple(made) if not others else (*explained.get("diagnosis", ()), *made)
     return Report(
@@ -213,6 +214,12 @@ def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Colle
     """Whether the only reason against a port is that too few cases were judged, and some of them passed."""
     passed = any(v.status == "pass" for v in verdicts)
     return passed and bool(reasons(verdicts, needed, xfail)) and not reasons(verdicts, (), xfail)  # JUDGE-CONFORMS
+
+
+def judged_elsewhere(diagnosis: Sequence[Match], command: str) -> list[str]:
+    """What judges a port in the lower precision whose size its errors have, a sentence each; nothing for others."""
+    lower = {match.mutant.split("-")[1] for match in diagnosis if match.by_size} & {*PRECISIONS}
+    return [f"It may be right in {name}; this judges it there: {command} --precision {name}" for name in sorted(lower)]
 
 
 def against(made: Sequence[Match], accept: Collection[str]) -> list[str]:
