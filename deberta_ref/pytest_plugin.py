@@ -56,7 +56,12 @@ def _items(session: pytest.Session, name: str, precision: Precision, *, full: bo
         raise pytest.UsageError(f"--deberta-ref-port: {error}") from None
     for golden in corpus():
         case = dataclasses.replace(golden, precision=precision)
-        if case.suite == "precision" if precision != "float32" else full or ordinary(case):
+        asked = (
+            case.suite == "precision"
+            if precision != "float32"
+            else ordinary(case) or (full and case.suite == "presets")
+        )
+        if asked:
             yield CaseItem.from_parent(session, name=f"deberta-ref::{case.id}", case=case, port=port)
 
 

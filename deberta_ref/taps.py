@@ -56,32 +56,33 @@ def untapped(_name: str, value: Any, **_where: Any) -> Any:
 
 
 class Overflow:
-    """A tap that remembers the first value that is infinite."""
+    """A tap that remembers the first value that is infinite, or no number because of an infinity before it."""
 
     name = ""
 
     def __call__(self, name: str, value: Any, **_where: Any) -> Any:
         """Return the value."""
-        if not self.name and np.isinf(value).any():
+        if not self.name and not np.isfinite(value).all():
             self.name = name
         return value
 
 
 @contextmanager
-def watched(dtype: DType) -> Iterator[Tap]:
+def watched(dtype: DType, depth: int = 0) -> Iterator[Tap]:
     """A tap for a forward pass in that type, and no warnings of NumPy's; in float16 one that says where it overflows.
 
-    Warns with RuntimeWarning when the block ends. Nothing is lost by an overflow: what is computed is returned.
+    Warns with RuntimeWarning when the block ends, on behalf of the caller's caller, ``depth`` calls further up. Nothing
+    is lost by an overflow: what is computed is returned.
     """
     tap = Overflow() if dtype == np.float16 else untapped
     with np.errstate(all="ignore"):
         yield tap
     if isinstance(tap, Overflow) and tap.name:  # HALF-OVERFLOW
         warnings.warn(
-            f"float16 overflowed, first at {tap.name}: numbers beyond ±65504 became infinite. Compute in bfloat16 or "
-            f"float32.",
+            f"float16 overflowed, first at or before {tap.name}: numbers beyond ±65504 became infinite. Compute in "
+            f"bfloat16 or float32.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=4 + depth,
         )
 
 

@@ -71,7 +71,7 @@ def record(
     axes = _asked(tap_axes(params.config), taps)
     params, dtype = params.computed_in(dtype)
     found = _zeros(axes, params.config, batch, dtype)
-    with watched(dtype) as tap:  # VEC-TAPS: the very computation of `forward`
+    with watched(dtype, depth=1) as tap:  # VEC-TAPS: the very computation of `forward`
         for examples, part in batch.parts():
             module.encode(params, part, dtype, tap=_Recorder(axes, found, examples, part, tap))
         if "output" in found and not batch.mask.all():
@@ -106,7 +106,7 @@ def _asked(axes: dict[str, str], taps: Collection[str] | None) -> dict[str, str]
     """The taps that are asked for, in the order of the computation; ValueError for a name that none has."""
     if taps is None:
         return axes
-    if isinstance(taps, str) or any(not isinstance(name, str) for name in taps):
+    if isinstance(taps, str) or not isinstance(taps, Collection) or any(not isinstance(name, str) for name in taps):
         raise TypeError(f"taps must be a list of names, such as ['output']; got {taps!r}.")
     for name in taps:
         if name not in axes:

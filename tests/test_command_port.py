@@ -144,7 +144,7 @@ def test_a_command_that_never_answers_is_waited_for_three_times(command):
         assert "it was still running" in refusal(port)
     for _ in range(20):
         assert refusal(port).startswith("The command was not asked for model/holes: it ended for none of the 3 before")
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 60
 
 
 def test_without_standard_error_the_last_lines_of_standard_output_are_shown(command):

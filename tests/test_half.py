@@ -130,13 +130,24 @@ def large(factor: float) -> Params:
 def test_overflow_in_float16_is_said_with_the_tap_where_it_begins(capsys, tmp_path):
     inputs = models.inputs_of([[1, 2, 3]])
     for compute in (forward, trace):
-        with pytest.warns(RuntimeWarning, match=r"float16 overflowed, first at layers\.0\.attention\.query: "):
+        with pytest.warns(RuntimeWarning, match=r"overflowed, first at or before layers\.0\.attention\.query: "):
             compute(large(300.0), inputs, "float16")
         compute(large(300.0), inputs, "bfloat16")
         compute(large(1.0), inputs, "float16")
     large(300.0).save(tmp_path)
     assert main(["run", "--model", str(tmp_path), "--ids", "1 2 3", "--dtype", "float16"]) == 0
-    assert capsys.readouterr().err.startswith("deberta-ref run: float16 overflowed, first at layers.0.attention.query")
+    assert capsys.readouterr().err.startswith(
+        "deberta-ref run: float16 overflowed, first at or before layers.0.attention.query"
+    )
+
+
+@clause("HALF-OVERFLOW")
+def test_overflow_between_two_taps_is_said_too():
+    arrays = {n: 0 * a + 6e4 if ".down." in n else a for n, a in init(models.SMALL).arrays().items()}
+    params = Params.from_arrays(models.SMALL, arrays)
+    with pytest.warns(RuntimeWarning, match=r"first at or before layers\.0\.output: "):
+        y = forward(params, models.inputs_of([[1, 2, 3]]), "float16")
+    assert not np.isfinite(y).any()
 
 
 @pytest.mark.parametrize("name", NAMES)

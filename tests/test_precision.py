@@ -132,6 +132,42 @@ def test_a_mistake_far_below_the_rounding_error_is_seen_and_can_be_accepted():
     assert accepted.accepted == ("gelu-tanh",)
 
 
+THREE = ("variance-over-d-minus-1", "relative-without-bias", "gelu-sigmoid")
+
+
+@clause("EVID-STATE", "EVID-CONFORMS")
+def test_three_mistakes_at_once_are_all_found_and_all_must_be_accepted():
+    both = KNOWN[THREE[0]] + KNOWN[THREE[1]] + KNOWN[THREE[2]]
+    asked = port(both.model(), "float16")
+    report = report_on(asked, "float16", accept=set(THREE[1:]))
+    assert {match.mutant for match in report.diagnosis} == set(THREE)
+    assert report.reasons[1:] == (f"It has the mistake {THREE[0]}.",)
+    assert set(report.accepted) == set(THREE[1:])
+    assert not report_on(asked, "float16", accept=set(THREE)).conforms  # it is over the limit besides
+
+
+WRONG = {
+    "zeros": lambda y: 0 * y,
+    "a constant": lambda y: 0 * y + 1e4,
+    "noise": lambda y: np.random.default_rng(0).normal(size=y.shape),
+    "the negative": lambda y: -y,
+    "huge": lambda y: y * 1e300,
+}
+
+
+@clause("EVID-STATE")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_of_an_error_that_no_mistake_explains_nothing_is_said(wrong):
+    right = lambda case: WRONG[wrong](model.forward(case.params, case.inputs, "float64"))
+    asked = SimpleNamespace(
+        name="port", answer=lambda case: {"output": right(case)}, layer=port(model, "float16").layer
+    )
+    report = report_on(asked, "float16")
+    assert not report.conforms
+    assert report.diagnosis == ()
+    assert {finding.state for finding in report.evidence} == {"undecided"}
+
+
 @pytest.mark.diagnosis
 def test_what_bfloat16_cannot_show_is_said_to_be_undecided():
     states = {finding.mistake: finding.state for finding in handed("p2c-index-flipped", "bfloat16").evidence}

@@ -499,10 +499,10 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_pickle_that_asks_for_all_memory_or_time_is_refused_in_little_of_both(refusal, container, bomb):
     content = contained(BOMBS[bomb], container)
-    start = time.perf_counter()
+    start = time.process_time()
     _, peak = measured(lambda: refusal(content))
     assert peak < 2**24
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 60  # where such a pickle, if it were followed, takes hours
 
 
 def test_the_costliest_pickle_takes_memory_in_proportion_to_the_longest_one_allowed(refusal, monkeypatch):

@@ -220,6 +220,10 @@ def chosen(
     if ids:
         asked = [known[name] for name in dict.fromkeys(ids)]
     elif precision and precision != "float32":
+        if full or {*(suites or ())} - {"precision"}:
+            raise ValueError(
+                f"--precision {precision} takes cases of the suite precision alone: leave out --suite and --full."
+            )
         asked = [case for case in everything if case.suite == "precision"]
     else:
         named = {*(suites or ()), *(["presets"] if full else []), *(["precision"] if precision else [])}

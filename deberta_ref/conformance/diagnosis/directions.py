@@ -28,8 +28,15 @@ SIGMA = 5.0
 SPREAD = 0.1
 """EVID-STATE: the largest standard deviation with which 0 and 1 are ``2 · SIGMA`` of them apart."""
 
-NEAR = 0.25
-"""EVID-STATE: how far from 1 the share of a mistake may be that a port has, along with other mistakes."""
+NEAR = 0.05
+"""EVID-STATE: how far from 1 the share of a mistake may be that a port has. Measured: up to 0.01."""
+
+LEFT, SHARE_LEFT = 2.0, 0.06
+"""EVID-STATE: how much a port's mistakes may leave over of its error, in multiples of the rounding error, or else of
+that error, for a mistake can make a model more sensitive. Measured: up to 2, but for 4.3 of an error of 573 or 72."""
+
+AT_ONCE = 5
+"""The most mistakes that are found in one port."""
 
 KEPT = 4
 """So many precisions have their directions kept, at up to 200 MB each."""
@@ -61,38 +68,37 @@ def findings(
 ) -> tuple[list[Finding], list[Match]]:
     """The state of every known mistake, in the order of the specification, and those that the port has, largest first.
 
-    ``answers`` are outputs by name, float64, of whole models in ``precision``; those that are not finite are left out.
-    ``seen`` is called with the id of each mistake.
+    ``answers`` are outputs by name, float64, of whole models in ``precision``. ``seen`` is called with the id of each
+    mistake. If the mistakes that the port seems to have leave over more than rounding, its error is of another kind:
+    then no mistake is said to be there, and none to be excluded.
     """
-    cases = [(case, found) for case, found in answers if np.isfinite(found["output"][_mask(case)]).all()]
-    if not cases:
-        return [], []
-    error = _joined((found["output"] for _, found in cases), [case for case, _ in cases])
-    directions = _measured([case for case, _ in cases], precision, seen)
-    has: list[Direction] = []
-    for _ in range(2):  # one mistake after another: what the first explains is taken away
-        made = [d for d in directions if d not in has and state(d, error)[0] == "has"]
-        if not made:
+    cases = [case for case, _ in answers]
+    error = _joined((found["output"] for _, found in answers), cases)
+    directions = _measured(cases, precision, seen)
+    made: list[Direction] = []
+    left = error
+    while len(made) < AT_ONCE and np.isfinite(left).all():  # one after another: what one explains is taken away
+        found = [d for d in directions if d not in made and state(d, left)[0] == "has"]
+        if not found:
             break
-        best = min(made, key=lambda d: float(np.square(error - d.change).sum()))
-        has.append(best)
-        error = error - best.change
-    found = []
+        made.append(min(found, key=lambda d: _rms(left - d.change)))
+        left = left - made[-1].change
+    explained = _rms(left) <= max(LEFT, SHARE_LEFT * _rms(error))  # EVID-STATE
+    listed = []
     for d in directions:
-        decided, sigma = state(d, error + d.change if d in has else error)
-        size = math.sqrt(d.square / d.change.size)
-        found.append(Finding(d.mistake.id, d.mistake.clause, d.mistake.sentence, decided, sigma, size))
-    return found, [
-        Match(
-            d.mistake.id,
-            d.mistake.clause,
-            float(np.sqrt(np.mean(np.square(error)))),
-            d.mistake.sentence,
-            chapter(d.mistake.clause),
-            d.mistake.seen,
-        )
-        for d in has
-    ]
+        decided, sigma = state(d, left + d.change if d in made else left) if explained else ("undecided", 0.0)
+        decided = decided if decided != "has" or d in made else "undecided"
+        listed.append(Finding(d.mistake.id, d.mistake.clause, d.mistake.sentence, decided, sigma, _rms(d.change)))
+    score = _rms(left)
+    matches = [Match(m.id, m.clause, score, m.sentence, chapter(m.clause), m.seen) for m in (d.mistake for d in made)]
+    return listed, matches if explained else []
+
+
+def _rms(error: Array) -> float:
+    """The root mean square; infinite where an error is not finite."""
+    with np.errstate(all="ignore"):
+        size = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+    return size if math.isfinite(size) else math.inf
 
 
 def state(direction: Direction, error: Array) -> tuple[State, float]:

@@ -86,7 +86,7 @@ def checked(
     notes = [
         f"{types[half]} of {len(raw)} tensors came in {half}, but are judged as float32: return float32 instead."
         for half in HALVES
-        if types[half]
+        if types[half] and case.precision == "float32"
     ]
     if aside:
         notes.append(

@@ -68,19 +68,18 @@ def judge(
     with np.errstate(all="ignore"):  # a port may be wrong by anything
         asked = {case.id: case for case in cases}
         shown = [(asked[v.id], v.found) for v in verdicts if v.suite == EVIDENT and "output" in v.found]
-        precision = shown[0][0].precision if shown else "float32"
+        precision = cases[0].precision if cases else "float32"
         evidence, made = findings(shown, precision, weighed) if shown else ([], [])
-        others = [v for v in verdicts if v.suite != EVIDENT]
-        explained = _explained(asked, others, random or "") if others or not made else {}
+        explained = _explained(asked, verdicts, random or "")
     explained["common"] = (*explained.get("common", ()), *judged_elsewhere(explained.get("diagnosis", ()), command))
-    if made:
-        explained["diagnosis"] = tuple(made) if not others else (*explained.get("diagnosis", ()), *made)
+    named = {match.mutant for match in made}
+    explained["diagnosis"] = (*made, *(m for m in explained.get("diagnosis", ()) if m.mutant not in named))
     return Report(
         port=port.name,
         verdicts=tuple(verdicts),
         **explained,
         reasons=(*reasons(verdicts, needed, xfail), *against(made, accept)),
-        undecided=undecided(verdicts, needed, xfail),
+        undecided=undecided(verdicts, needed, xfail) and not against(made, accept),
         seconds=time.perf_counter() - start,
         precision=precision,
         evidence=tuple(evidence),

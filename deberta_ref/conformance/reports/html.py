@@ -32,11 +32,12 @@ def page(report: Report, cases: Mapping[str, Case]) -> str:
         entry |= {"closeness": closeness(match), "origin": origin(match)}
     document["suites"] = SUITES
     document["conclusion"] = conclusion(report)
+    script = "\n".join(_part(name) for name in SCRIPTS)
     parts = {
         "title": html.escape(printable(f"{report.port} {conclusion(report)}")),
         "style": _part("page.css"),
         "data": _inert(document),
-        "script": "\n".join(_part(name) for name in SCRIPTS),
+        "script": script.replace("float32 rounding", f"{report.precision} rounding"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _part("page.html"))
 

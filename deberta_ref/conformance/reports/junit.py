@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from deberta_ref.conformance.reports.words import UNIT, closeness, conclusion, origin, printable, readable
+from deberta_ref.conformance.reports.words import closeness, conclusion, origin, printable, readable, unit
 from deberta_ref.conformance.verdict import Report, Verdict
 
 
@@ -13,7 +13,7 @@ def document(report: Report) -> bytes:
     """One test suite for each suite of cases, and one for the verdict: a run of too few cases must not be green."""
     root = ET.Element("testsuites", name="deberta-ref")
     for suite in dict.fromkeys(v.suite for v in report.verdicts):
-        _suite(root, suite, [_case(v, report.limit) for v in report.verdicts if v.suite == suite])
+        _suite(root, suite, [_case(v, report) for v in report.verdicts if v.suite == suite])
     _suite(root, "verdict", [_conforms(report)])
     _count(root, root)
     root.set("time", f"{report.seconds:.3f}")
@@ -33,7 +33,8 @@ def _count(element: ET.Element, tests: ET.Element) -> None:
         element.set(attribute, str(len(list(tests.iter(tag)))))
 
 
-def _case(v: Verdict, limit: float) -> ET.Element:
+def _case(v: Verdict, report: Report) -> ET.Element:
+    limit = report.limit
     name = v.id.removeprefix(f"{v.suite}/")
     test = ET.Element("testcase", classname=f"deberta-ref.{v.suite}", name=name, time=f"{v.seconds:.3f}")
     notes = " ".join(v.notes)
@@ -41,7 +42,10 @@ def _case(v: Verdict, limit: float) -> ET.Element:
         case "fail":
             where = f"{v.first_tap} is the first tap over the limit" if v.first_tap else notes
             _outcome(
-                test, "failure", f"score {readable(v.score)} ({UNIT}), limit {limit:g}: {where}", _details(v, limit)
+                test,
+                "failure",
+                f"score {readable(v.score)} ({unit(report.precision)}), limit {limit:g}: {where}",
+                _details(v, limit),
             )
         case "error":
             _outcome(test, "error", notes, _details(v, limit))
@@ -68,7 +72,7 @@ def _conforms(report: Report) -> ET.Element:
     test = ET.Element("testcase", classname="deberta-ref.verdict", name="conforms", time="0.000")
     if not report.conforms:
         matches = [
-            f"{match.mutant}: {match.sentence} It {closeness(match)}. {origin(match)}." for match in report.diagnosis
+            f"{m.mutant}: {m.sentence} It {closeness(m, report.precision)}. {origin(m)}." for m in report.diagnosis
         ]
         text = "\n".join([f"Port: {report.port}", *report.reasons, *report.common, *matches])
         _outcome(test, "failure", f"{conclusion(report)}: " + " ".join(report.reasons), text)

@@ -186,7 +186,10 @@ def _evidence(report: Report, width: int) -> Iterator[Line]:
         return
     by_state = {state: [f for f in report.evidence if f.state == state] for state in ("has", "excluded", "undecided")}
     yield from _heading(f"What these cases say of {len(report.evidence)} known mistakes, in {report.precision}")
-    yield from _wrapped(f"{len(by_state['excluded'])} are excluded, by 5 standard deviations or more.", width, "  ")
+    if not by_state["has"] and not by_state["excluded"]:
+        yield from _wrapped("Nothing can be said: no known mistake explains the error of this port.", width, "  ")
+        return
+    yield from _wrapped(f"Excluded, by 5 standard deviations or more: {len(by_state['excluded'])}.", width, "  ")
     for finding in by_state["has"]:
         size = f"its effect here is {readable(finding.size)} times the rounding error"
         known = "accepted" if finding.mistake in report.accepted else f"--accept {finding.mistake} says that you know"
@@ -194,7 +197,7 @@ def _evidence(report: Report, width: int) -> Iterator[Line]:
     if undecided := by_state["undecided"]:
         names = ", ".join(finding.mistake for finding in undecided)
         yield from _wrapped(
-            f"{len(undecided)} are too small to be seen in {report.precision}, so they may be there or not: {names}.",
+            f"Too small to be seen in {report.precision}, so they may be there or not: {len(undecided)}, {names}.",
             width,
             "  ",
             "faint",
@@ -228,10 +231,10 @@ def _verdict(report: Report, width: int) -> Iterator[Line]:
                 said += f"; {number} {what}"
         yield from _wrapped(said + ".", width, "", "good")
     elif report.undecided:
+        needed = "model" if report.precision == "float32" else "precision"
         judged = "the case that was judged" if passed == 1 else f"the {passed} cases that were judged"
-        said = (
-            f"{name} passes {judged}, worst score {worst(report)}. A verdict on the port needs the whole suite model:"
-        )
+        said = f"{name} passes {judged}, worst score {worst(report)}."
+        said += f" A verdict on the port needs the whole suite {needed}:"
         yield from _wrapped(" ".join([said, *report.reasons]), width, "", "odd")
     elif len(report.reasons) == 1:
         yield from _wrapped(f"{name} does not conform: {report.reasons[0]}", width, "", "bad")
