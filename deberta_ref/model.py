@@ -1,10 +1,9 @@
 """The DeBERTaV3 encoder: token ids in, last hidden states out. Read this beside spec/02 to spec/05.
 
-B examples of T positions have N valid tokens in all; hidden states have D features, heads d of them; R relative
-embeddings stand for distances, one for each or for a range; F features are inside the feed-forward. x is (N, D): the
-valid tokens of the batch, one after another. Padded tokens are left out, so nothing is masked, and no position is added
-to x: only attention needs to know which tokens are of one sequence, and where they stand. ops.py defines the
-operations; fast/ has some of them made fast. ``tap(name, value)`` returns the value, and may show it to a listener.
+B examples of T positions have N valid tokens; D features, in heads of d; R relative embeddings, each for a distance or
+for several; F features inside the feed-forward. x is (N, D): the valid tokens of the batch, one after another. Padded
+tokens are left out, so nothing is masked, and no position is added: only attention needs to know which tokens are of
+one sequence, and where. ops.py defines the operations; fast/ makes some fast. ``tap(name, value)`` returns the value.
 """
 
 import numpy as np
