@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
 from deberta_ref.params import Params, shapes
-from deberta_ref.precision import STORED, Array, DTypeLike, known_dtype
+from deberta_ref.precision import STORED, Array, DTypeLike, known_dtype, rounded
 
 STDDEV = 0.02
 """The deviation of the normal distribution, before it is cut: BERT's, and every DeBERTa's, choice."""
@@ -95,7 +95,7 @@ def init(config: Config, seed: int = 0, dtype: DTypeLike = "float32") -> Params:
             flat = arrays[name].reshape(-1)
             for start in range(0, flat.size, 1 << 16):  # a block stays in the cache
                 block = flat[start : start + (1 << 16)]
-                block[:] = truncated_normal(stream.random_raw(block.size))
+                block[:] = rounded(truncated_normal(stream.random_raw(block.size)), kept)
     return Params.from_arrays(config, {name: own(array) for name, array in arrays.items()})
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
-from deberta_ref.precision import MIXED, STORED, Array, DType, DTypeLike, compute_dtype, known_dtype
+from deberta_ref.precision import MIXED, STORED, Array, DType, DTypeLike, compute_dtype, known_dtype, rounded
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -225,7 +225,7 @@ class Params:
 
     @cached_property
     def dtype(self) -> DType:
-        """The widest type that any of the parameters is kept in.
+        """The widest type that any of the parameters is kept in; float32 where some are float16 and some bfloat16.
 
         Examples
         --------
@@ -233,7 +233,8 @@ class Params:
         >>> from_preset("deberta_v3_demo_en").dtype
         dtype('float32')
         """
-        return max({array.dtype for array in self.arrays().values()}, key=lambda dtype: (dtype.itemsize, dtype.name))
+        types = {array.dtype for array in self.arrays().values()}
+        return types.pop() if len(types) == 1 else np.result_type(np.float32, *(t for t in types if t.itemsize > 2))
 
     def computed_in(self, dtype: DTypeLike | None) -> tuple[Params, DType]:
         """What a forward pass in ``dtype`` computes with: parameters, and the type of its values.
@@ -293,15 +294,13 @@ class Params:
         dtype('float16')
         """
         kept = known_dtype(dtype, STORED)
-        with np.errstate(over="raise", under="ignore"):
-            try:
-                arrays = {
-                    name: array if array.dtype == kept else own(array.astype(kept))
-                    for name, array in self.arrays().items()
-                }
-            except FloatingPointError:
-                raise ValueError(f"These parameters are too large for {kept}; the widest is float64.") from None
-        return Params.from_arrays(self.config, arrays)
+        arrays = self.arrays()
+        with np.errstate(all="ignore"):  # of bfloat16, ml_dtypes says nothing either way
+            cast = {name: x if x.dtype == kept else own(rounded(x, kept)) for name, x in arrays.items()}
+            too_large = any((np.isinf(x) > np.isinf(arrays[name])).any() for name, x in cast.items())
+        if too_large:
+            raise ValueError(f"These parameters are too large for {kept}; the widest is float64.")
+        return Params.from_arrays(self.config, cast)
 
     def save(self, directory: str | PathLike[str]) -> None:
         """Write config.json and model.safetensors, as Hugging Face has them, each whole or not at all.

@@ -66,6 +66,24 @@ def bfloat16() -> DType:
         raise ImportError("bfloat16 needs the package ml_dtypes: pip install 'deberta-ref[half]'.") from None
 
 
+def rounded(x: Array, dtype: DType) -> Array:
+    """The values of ``x`` in another type, each rounded once, to the nearest, of two equally near ones to the even one.
+
+    ml_dtypes rounds float64 to bfloat16 by way of float32, that is twice.
+    """
+    if x.dtype == np.float64 and dtype.name == "bfloat16":
+        x = _rounded_to_odd(x)
+    return x.astype(dtype, copy=False)
+
+
+def _rounded_to_odd(x: Array) -> NDArray[np.float32]:
+    """float64 as float32, inexact values as the neighbour whose last bit is 1: to round this once more errs no more."""
+    nearest = x.astype(np.float32)
+    other = np.nextafter(nearest, np.where(x > nearest, np.inf, -np.inf).astype(np.float32))
+    even = nearest.view(np.uint32) % 2 == 0
+    return np.where((nearest != x) & even, other, nearest)
+
+
 def wide(x: Array) -> Array:
     """The same numbers in float32, if they are of a half precision; else ``x`` itself."""
     return x.astype(np.float32) if x.dtype.itemsize == 2 else x  # HALF-RESULTS

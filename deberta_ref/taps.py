@@ -56,15 +56,21 @@ def untapped(_name: str, value: Any, **_where: Any) -> Any:
 
 
 class Overflow:
-    """A tap that remembers the first value that is infinite, or no number because of an infinity before it."""
+    """A tap that remembers which values are infinite, or no numbers because of an infinity before them."""
 
-    name = ""
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self.found: dict[str, bool] = {}  # in the order of the computation, which each sequence goes through anew
 
     def __call__(self, name: str, value: Any, **_where: Any) -> Any:
         """Return the value."""
-        if not self.name and not np.isfinite(value).all():
-            self.name = name
+        self.found[name] = self.found.get(name, False) or not np.isfinite(value).all()
         return value
+
+    @property
+    def name(self) -> str:
+        """The first of them in the order of the computation, or nothing."""
+        return next((name for name, found in self.found.items() if found), "")
 
 
 @contextmanager

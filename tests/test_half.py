@@ -16,6 +16,7 @@ from deberta_ref import Params, fast, forward, from_preset, init, ops, trace
 from deberta_ref.cli import main
 from deberta_ref.conformance.mistakes.loading import bfloat16 as nearest_bfloat16
 from deberta_ref.params import Linear, Norm
+from deberta_ref.taps import watched
 
 clause = pytest.mark.clause
 
@@ -142,12 +143,56 @@ def test_overflow_in_float16_is_said_with_the_tap_where_it_begins(capsys, tmp_pa
 
 
 @clause("HALF-OVERFLOW")
+def test_the_first_tap_is_the_first_of_the_computation_not_the_first_that_is_met():
+    def two_sequences():
+        with watched(np.dtype(np.float16)) as tap:
+            for c2c, probs in ((1.0, math.nan), (math.inf, math.nan)):
+                tap("attention.c2c", np.float16([c2c]))
+                tap("attention.probs", np.float16([probs]))
+
+    with pytest.warns(RuntimeWarning, match=r"first at or before attention\.c2c: "):
+        two_sequences()
+
+
+@clause("HALF-OVERFLOW")
+def test_overflow_is_said_once_however_many_batches_there_are(capsys, tmp_path):
+    large(300.0).save(tmp_path)
+    ids = [argument for _ in range(20) for argument in ("--ids", "1 2 3")]
+    assert main(["run", "--model", str(tmp_path), *ids, "--dtype", "float16"]) == 0
+    assert capsys.readouterr().err.count("overflowed") == 1
+
+
+@clause("HALF-OVERFLOW")
 def test_overflow_between_two_taps_is_said_too():
     arrays = {n: 0 * a + 6e4 if ".down." in n else a for n, a in init(models.SMALL).arrays().items()}
     params = Params.from_arrays(models.SMALL, arrays)
     with pytest.warns(RuntimeWarning, match=r"first at or before layers\.0\.output: "):
         y = forward(params, models.inputs_of([[1, 2, 3]]), "float16")
     assert not np.isfinite(y).any()
+
+
+@clause("NUM-DTYPE")
+def test_float64_is_rounded_to_bfloat16_once():
+    params = init(models.SMALL, dtype="float64")
+    above_the_middle = {"embeddings_norm.scale": np.full(12, 1 + 2.0**-8 + 2.0**-40)}  # float32 rounds it to the middle
+    cast = Params.from_arrays(models.SMALL, params.arrays() | above_the_middle).astype("bfloat16")
+    assert (cast.embeddings_norm.scale.astype(float) == 1 + 2.0**-7).all()
+
+
+def test_a_number_too_large_for_bfloat16_is_refused_and_infinities_stay():
+    arrays = init(models.SMALL).arrays() | {"embeddings_norm.scale": np.full(12, np.finfo(np.float32).max)}
+    with pytest.raises(ValueError, match="too large for bfloat16"):
+        Params.from_arrays(models.SMALL, arrays).astype("bfloat16")
+    arrays["embeddings_norm.scale"] = np.full(12, np.inf, np.float32)
+    for name in NAMES:
+        assert np.isinf(Params.from_arrays(models.SMALL, arrays).astype(name).embeddings_norm.scale).all()
+
+
+def test_the_type_of_parameters_in_both_half_precisions_is_float32():
+    arrays = init(models.SMALL, dtype="float16").arrays() | {"embeddings_norm.bias": np.zeros(12, HALVES[1])}
+    assert Params.from_arrays(models.SMALL, arrays).dtype == np.float32
+    arrays["relative_norm.bias"] = np.zeros(12)
+    assert Params.from_arrays(models.SMALL, arrays).dtype == np.float64
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,6 +212,16 @@ def test_the_command_line_writes_bfloat16(tmp_path):
     source = "deberta_v3_demo_en"
     assert main(["convert", source, str(converted), "--layout", "huggingface", "--dtype", "bfloat16"]) == 0
     assert from_preset(converted, dtype="bfloat16") == from_preset(source, dtype="bfloat16")
+
+
+def test_npy_has_float32_for_bfloat16_and_inputs_are_read_from_a_file_of_bfloat16_taps(tmp_path):
+    y, taps = tmp_path / "y.npy", tmp_path / "taps.safetensors"
+    assert main(["run", "--ids", "1 2 3", "--dtype", "bfloat16", "--out", str(y)]) == 0
+    expected = forward(from_preset("deberta_v3_demo_en"), models.inputs_of([[1, 2, 3]]), "bfloat16")
+    assert np.load(y).dtype == np.float32
+    assert (np.load(y) == expected.astype(np.float32)).all()
+    assert main(["trace", "--ids", "1 2 3", "--dtype", "bfloat16", "--out", str(taps)]) == 0
+    assert main(["run", "--ids-file", str(taps)]) == 0
 
 
 def test_kerashubs_layout_keeps_bfloat16(tmp_path):

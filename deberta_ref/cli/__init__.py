@@ -36,10 +36,13 @@ ENDING = ("SIGTERM", "SIGHUP")
 
 @contextmanager
 def _warnings_as_sentences(command: str) -> Iterator[None]:
-    """Show what the package warns of as one sentence on standard error."""
+    """Show what the package warns of on standard error, each sentence once, however many batches it is said of."""
+    said = set()
 
     def show(message: Warning | str, *_others: Any) -> None:
-        print(f"deberta-ref {command}: {message}", file=sys.stderr)
+        if str(message) not in said:
+            print(f"deberta-ref {command}: {message}", file=sys.stderr)
+        said.add(str(message))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message="float16 overflowed", category=RuntimeWarning)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.inputs import KEYS
 from deberta_ref.tokenizer import Tokenizer
 
 Inputs = dict[str, Any]
@@ -80,11 +81,11 @@ def _ids(options: argparse.Namespace) -> Inputs:
         return _padded([_parsed(text) for text in options.ids])
     path = Path(options.ids_file)
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError  # noqa: PLC0415 - costs time that other commands need not
-        from safetensors.numpy import load_file  # noqa: PLC0415
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - costs time that other commands need not
 
         try:
-            return {name: array for name, array in load_file(path).items() if name in {"token_ids", "padding_mask"}}
+            with safe_open(path, framework="numpy") as file:  # which may hold taps too, in types that NumPy lacks
+                return {name: file.get_tensor(name) for name in file.keys() if name in KEYS}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path} is no complete safetensors file: {error}.") from None
     if path.suffix != ".json":

@@ -34,10 +34,11 @@ def must_be_writable(option: str, path: str, suffixes: tuple[str, ...] = ()) -> 
 
 
 def write_arrays(path: str, arrays: Mapping[str, Array]) -> None:
-    """Write all arrays to a .safetensors file, or ``output`` alone to a .npy file."""
+    """Write all arrays to a .safetensors file, or ``output`` alone to a .npy file, which has float32 for bfloat16."""
     if Path(path).suffix == ".npy":
         content = io.BytesIO()
-        np.save(content, arrays["output"])
+        output = arrays["output"]
+        np.save(content, output.astype(np.float32) if output.dtype.name == "bfloat16" else output)
         replace(Path(path), content.getvalue())
     else:
         from safetensors.numpy import save  # noqa: PLC0415 - costs time that other commands need not
