@@ -29,7 +29,7 @@ class Edit:
     "normalised *="), by its loop ("for p"), as "return", or by the function that it calls and whose result it drops.
     The expression that it has is what it assigns, loops over, returns or calls, or the value that a tap shows.
 
-    In ``new``, ``_`` is the expression that was there.
+    In ``new``, ``_`` is the expression that was there: ``(lambda row: _)(row.T)`` is the same one of another ``row``.
     """
 
     function: str  # its dotted name in deberta_ref, such as ops.layer_norm; or a module's, for the constants

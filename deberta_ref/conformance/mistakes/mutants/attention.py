@@ -42,19 +42,19 @@ MUTANTS = (
         "heads-interleaved",
         "ATT-HEADS",
         "The features are split as (d, H), not (H, d).",
-        Edit("ops.split_heads", "return", "x.reshape(len(x), -1, num_heads).transpose(2, 0, 1)"),
+        Edit("ops.split_heads", "return", "x.reshape(len(x), x.shape[1] // num_heads, num_heads).transpose(2, 0, 1)"),
     ),
     Mistake(
         "heads-merged-interleaved",
         "ATT-HEADS",
         "The contexts of the heads are merged as (d, H), not (H, d).",
-        Edit("ops.merge_heads", "return", "x.transpose(1, 2, 0).reshape(x.shape[1], -1)"),
+        Edit("ops.merge_heads", "return", "x.transpose(1, 2, 0).reshape(x.shape[1], len(x) * x.shape[2])"),
     ),
     Mistake(
         "heads-merged-untransposed",
         "ATT-HEADS",
         "The contexts (H, T, d) are reshaped to (T, D) without moving the heads' axis.",
-        Edit("ops.merge_heads", "return", "x.reshape(x.shape[1], -1)"),
+        Edit("ops.merge_heads", "return", "x.reshape(x.shape[1], len(x) * x.shape[2])"),
     ),
     Mistake(
         "relative-without-bias",
@@ -85,13 +85,13 @@ MUTANTS = (
         "c2p-index-flipped",
         "ATT-C2P",
         "The c2p term reads the row of the opposite distance.",
-        Edit(ATTENTION, "attention.c2p", "relative_products(query, relative_key, row.T)"),
+        Edit(ATTENTION, "attention.c2p", "(lambda row: _)(row.T)"),
     ),
     Mistake(
         "c2p-reads-relative-query",
         "ATT-C2P",
         "The c2p term multiplies the query with the relative query.",
-        Edit(ATTENTION, "attention.c2p", "relative_products(query, relative_query, row)"),
+        Edit(ATTENTION, "attention.c2p", "(lambda relative_key: _)(relative_query)"),
     ),
     Mistake(
         "c2p-absent",
@@ -104,7 +104,7 @@ MUTANTS = (
         "p2c-index-flipped",
         "ATT-P2C",
         "The p2c term reads the row of the opposite distance.",
-        Edit(ATTENTION, "attention.p2c", "mT(relative_products(key, relative_query, row))"),
+        Edit(ATTENTION, "attention.p2c", "(lambda row: _)(row.T)"),
         ("nntrainer#3982", "FlashDeBERTa 0.0.1"),
     ),
     Mistake(
@@ -123,7 +123,7 @@ MUTANTS = (
         "p2c-reads-relative-key",
         "ATT-P2C",
         "The p2c term multiplies the key with the relative key.",
-        Edit(ATTENTION, "attention.p2c", "mT(relative_products(key, relative_key, row.T))"),
+        Edit(ATTENTION, "attention.p2c", "(lambda relative_query: _)(relative_key)"),
     ),
     Mistake(
         "p2c-absent",

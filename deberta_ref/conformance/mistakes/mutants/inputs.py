@@ -57,7 +57,7 @@ MUTANTS = (
         "id-0-is-padding",
         "IN-IDS",
         "A token of id 0 is taken for padding, whatever the mask says.",
-        Edit("inputs._packed", "return", "(mask := mask & (ids != 0), _)[1]"),
+        Edit("inputs._packed", "return", "(lambda mask: _)(mask & (ids != 0))"),
     ),
     Mistake(
         "mask-values-unchecked",
@@ -77,13 +77,13 @@ MUTANTS = (
         "mask-inverted",
         "IN-MASK",
         "The mask is read as 1 for a padded token.",
-        Edit("inputs._packed", "return", "(mask := ~mask, _)[1]"),
+        Edit("inputs._packed", "return", "(lambda mask: _)(~mask)"),
     ),
     Mistake(
         "mask-of-the-first-example",
         "IN-MASK",
         "The mask of the first example serves the whole batch.",
-        Edit("inputs._packed", "return", "(mask := np.broadcast_to(mask[:1], mask.shape), _)[1]"),
+        Edit("inputs._packed", "return", "(lambda mask: _)(np.broadcast_to(mask[:1], mask.shape))"),
     ),
     Mistake(
         "long-without-asking",

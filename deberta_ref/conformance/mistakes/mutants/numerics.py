@@ -7,6 +7,12 @@ from deberta_ref.conformance.mistakes.mistake import Mistake
 
 INNER = "model.after_attention", "feedforward.inner"
 
+
+def epsilon(value: str) -> Edit:
+    """Another number that is added to the variance."""
+    return Edit("ops.layer_norm", "epsilon", f"np.ldexp(x.dtype.type({value}), -2 * exponent)")
+
+
 MUTANTS = (
     Mistake(
         "variance-over-d-minus-1",
@@ -46,33 +52,9 @@ MUTANTS = (
         "The bias of a layer normalisation is left out.",
         Edit("ops.layer_norm", "normalised +=", "0"),
     ),
-    Mistake(
-        "epsilon-1e-5",
-        "NORM-EPSILON",
-        "Epsilon is 1e-5.",
-        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-5), -2 * exponent)"),
-    ),
-    Mistake(
-        "epsilon-1e-6",
-        "NORM-EPSILON",
-        "Epsilon is 1e-6.",
-        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-6), -2 * exponent)"),
-    ),
-    Mistake(
-        "epsilon-1e-12",
-        "NORM-EPSILON",
-        "Epsilon is 1e-12.",
-        Edit("ops.layer_norm", "epsilon", "np.ldexp(x.dtype.type(1e-12), -2 * exponent)"),
-    ),
-    *(
-        Mistake(
-            f"epsilon-{epsilon}",
-            "NORM-EPSILON",
-            f"Epsilon is {epsilon}.",
-            Edit("ops.layer_norm", "epsilon", f"np.ldexp(x.dtype.type({epsilon}), -2 * exponent)"),
-        )
-        for epsilon in ("1e-5", "1e-6", "1e-12")
-    ),
+    Mistake("epsilon-1e-5", "NORM-EPSILON", "Epsilon is 1e-5.", epsilon("1e-5")),
+    Mistake("epsilon-1e-6", "NORM-EPSILON", "Epsilon is 1e-6.", epsilon("1e-6")),
+    Mistake("epsilon-1e-12", "NORM-EPSILON", "Epsilon is 1e-12.", epsilon("1e-12")),
     Mistake(
         "norm-squares-unscaled",
         "NORM-RANGE",

@@ -10,7 +10,7 @@ MUTANTS = (
         "padding-heard",
         "PAD-ABSENT",
         "Padded keys are not masked: valid tokens attend to them.",
-        Edit("inputs._packed", "return", "(mask := np.ones_like(mask), _)[1]"),
+        Edit("inputs._packed", "return", "(lambda mask: _)(np.ones_like(mask))"),
         ("text-embeddings-inference, in padded batches",),
     ),
     Mistake(

@@ -137,7 +137,7 @@ MUTANTS = (
         Edit(
             "model.disentangled_attention",
             "attention.c2p",
-            "relative_products(query, relative_key, np.maximum(row - relative_key.shape[1] // 2, 0))",
+            "(lambda row: _)(np.maximum(row - relative_key.shape[1] // 2, 0))",
         ),
         ("rust-bert",),
     ),
