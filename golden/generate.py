@@ -208,7 +208,7 @@ def precisions_of(case: Case) -> dict[str, Any]:
 
 
 def shows(case: Case, mutant: Mistake, floors: dict[str, noise.Size], least: float) -> bool:
-    """Whether what is required of this mutant, in float32, scores ``least`` noise multiples or more."""
+    """Whether what is required of this mutant, in float32, scores ``least`` or more."""
     try:
         answer = case.evaluate(mutant.model(), "float32")
     except (ValueError, IndexError, TypeError):  # it cannot even compute this case

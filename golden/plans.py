@@ -55,7 +55,9 @@ def small(**sizes: int) -> Config:
 
 
 PLANS = (
-    Plan("model/one-token", "A token alone, which hears itself: T of 1.", ("ATT-PROBS", "EMB-NORM"), small(), 1, B=2),
+    Plan(
+        "model/one-token", "A token alone, which attends to itself: T of 1.", ("ATT-PROBS", "EMB-NORM"), small(), 1, B=2
+    ),
     Plan(
         "model/whole",
         "Sequences without padding, at the longest length.",

@@ -21,7 +21,7 @@ def matrix(cases: Sequence[Case]) -> str:
     lines = [
         "# Which suite rejects which mistake",
         "",
-        "Written by `generate.py`. How many cases of each suite reject a mutant at ten noise multiples or more, by",
+        "Written by `generate.py`. How many cases of each suite reject a mutant with a score of ten or more, by",
         "nothing but what a port must return. Below a suite's name, how many of its cases were asked: models of over",
         "150 million parameters are not, for a hundred mutants of theirs take hours. A row without a number is of a",
         "mistake that breaks more than ports must hold, which a test of the operation rejects.",

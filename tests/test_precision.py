@@ -127,8 +127,9 @@ def test_a_mistake_far_below_the_rounding_error_is_seen_and_can_be_accepted():
     assert finding.size < 0.3
     assert report.reasons == ("It has the mistake gelu-tanh.",)
     tanh = port(KNOWN["gelu-tanh"].model(), "float16")
-    accepted = report_on(tanh, "float16", accept={"gelu-tanh"})
+    accepted = report_on(tanh, "float16", accept={"gelu-tanh", "p2c-absent"})
     assert accepted.conforms
+    assert "p2c-absent is accepted, but not found: the port does not have it, or it cannot be told." in accepted.common
     assert accepted.accepted == ("gelu-tanh",)
 
 
@@ -224,6 +225,9 @@ def test_check_judges_in_a_precision_and_writes_the_evidence(capsys, tmp_path):
         (["--accept", "gelu-tanh"], "--accept is for --precision"),
         (["--precision", "float16", "--accept", "gelu-tan"], "such as gelu-tanh"),
         (["--precision", "float16", "--case", "model/whole"], "--precision float16 takes cases of the suite precision"),
+        (["--precision", "float16", "--suite", "model"], "leave out --suite and --full"),
+        (["--list", "--precision", "float16"], "--list judges nothing"),
+        (["--export", "questions", "--precision", "float16", "--accept", "gelu-tanh"], "leave out --accept"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(capsys, arguments, sentence):

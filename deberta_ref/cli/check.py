@@ -42,7 +42,7 @@ PORTS = ("port", "exec", "outputs")
 REPORTS = ("json", "junit", "html")
 """Options that write a report to a file."""
 
-JUDGING = (*PORTS, "timeout", "xfail", "junit", "html")
+JUDGING = (*PORTS, "timeout", "xfail", "accept", "junit", "html")
 """Options that have no meaning where nothing is judged."""
 
 MUST_NOT_BE_EMPTY = (*PORTS, *REPORTS, "export", "xfail")
@@ -105,6 +105,7 @@ def run(options: argparse.Namespace) -> int:
     if options.export:
         return export_questions(cases, options)
     xfail = expected_failures(options.xfail, everything)
+    accept = accepted(options)
     reports = report_paths(options)
     from deberta_ref.conformance.judging import judge  # noqa: PLC0415 - needed here only
     from deberta_ref.conformance.reports import as_json, html, junit, terminal  # noqa: PLC0415
@@ -118,8 +119,8 @@ def run(options: argparse.Namespace) -> int:
             xfail=xfail,
             command=invocation(options),
             seen=lambda verdict: shown.advance(verdict.id, verdict.status),
-            accept=accepted(options),
-            weighed=shown.weigh,
+            accept=accept,
+            measured=shown.weigh,
         )
     if "junit" in reports:
         replace(Path(reports["junit"]), junit.document(report))
@@ -134,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
 
 def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
     """Print the cases of the suites, or of the ids, that are asked for; with --json as JSON."""
-    refuse_beside("--list", "takes only --suite, --case and --json", [*JUDGING, "export"], options)
+    refuse_beside("--list", "takes only --suite, --case and --json", [*JUDGING, "export", "precision"], options)
     reports = report_paths(options)
     cases = chosen(everything, options.case, options.suite, full=True, precision="float32")
     rows = [
@@ -156,7 +157,7 @@ def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
 
 def export_questions(cases: Sequence[Case], options: argparse.Namespace) -> int:
     """Write what is needed to compute the outputs elsewhere."""
-    refuse_beside("--export", "takes only --suite, --case and --full", [*JUDGING, "json"], options)
+    refuse_beside("--export", "takes only --suite, --case, --full and --precision", [*JUDGING, "json"], options)
     from deberta_ref.conformance.ports.questions import export  # noqa: PLC0415 - needed here only
 
     export(cases, options.export)

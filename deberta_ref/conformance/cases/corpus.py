@@ -35,7 +35,7 @@ SUITES = {
     "presets": "the published sizes: the last hidden state and a summary of each layer",
     "layer": "one encoder layer, fed the reference's values",
     "ops": "single operations",
-    "precision": "whole models whose parameters are exact in every precision; for --precision",
+    "precision": "whole models whose parameters are exact in every precision",
     "tokenizer": "text to ids",
 }
 """The suites, in the order in which a port is judged by them."""

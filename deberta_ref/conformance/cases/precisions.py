@@ -27,6 +27,7 @@ AT_RANDOM = 8
 """Evaluations with roundings at random, beside the ways that implementations have."""
 
 Functions = Mapping[str, Callable[..., Any]]
+Rounding = Callable[[Any], Any]
 
 SCORES = "model.disentangled_attention", "attention.scores"
 EACH_TERM = Edit(*SCORES, "scaled(c2c, (n := 3 * query.shape[-1])) + scaled(c2p, n) + scaled(p2c, n)")
@@ -57,11 +58,10 @@ def ways(precision: Precision) -> Iterator[Way]:
         yield Way("float32", {})
         yield from (Way("float32", _random_float32(n), at_random=True) for n in range(AT_RANDOM))
     elif precision == "tf32":
-        yield from (Way("float32", _products(rounding)) for rounding in (_nearest_tf32, _truncated_tf32))
+        yield from (Way("float32", products(rounding)) for rounding in (tf32, cut(13)))
         for n in range(AT_RANDOM):
-            yield Way(
-                "float32", _products(partial(_dithered, bits=10, random=np.random.default_rng(n))), at_random=True
-            )
+            dithered = partial(_dithered, bits=10, random=np.random.default_rng(n))
+            yield Way("float32", products(dithered), at_random=True)
     else:
         dtype = bfloat16() if precision == "bfloat16" else np.dtype(np.float16)
         for edits in ((), (EACH_TERM,), (ROUNDED_SCALE,)):
@@ -105,45 +105,51 @@ def _autocast(dtype: DType) -> Functions:
         return ops.matmul(a.astype(dtype), b.astype(dtype))
 
     return {
-        "matmul": matmul,
-        "relative_products": lambda x, relative, row: ops.gather_rows(matmul(x, ops.mT(relative)), row),
+        **of_attention(matmul),
         "linear": lambda x, p: _bias_inside(x.astype(dtype), p),
         "softmax": lambda x: ops.softmax(x.astype(np.float32)),
     }
 
 
-def _products(rounding: Callable[[Any], Any]) -> Functions:
-    """float32, with rounded operands of matrix products."""
+def products(rounding: Rounding) -> dict[str, Any]:
+    """Matrix products of rounded operands, summed in float32."""
 
     def matmul(a: Array, b: Array) -> Array:
         return np.matmul(rounding(a), rounding(b))
 
+    return {**of_attention(matmul), "linear": lambda x, p: matmul(x, p.weight.T.astype(np.float32)) + p.bias}
+
+
+def of_attention(matmul: Callable[[Array, Array], Array]) -> dict[str, Any]:
+    """The matrix products of attention with this function, those with relative embeddings included."""
     return {
         "matmul": matmul,
         "relative_products": lambda x, relative, row: ops.gather_rows(matmul(x, ops.mT(relative)), row),
-        "linear": lambda x, p: matmul(x, p.weight.T.astype(np.float32)) + p.bias,
     }
 
 
-def _nearest_tf32(x: Array) -> Array:
-    return _truncated_tf32((x.astype(np.float32).view(np.uint32) + np.uint32(0x1000)).view(np.float32))
+def tf32(x: Array) -> Array:
+    """The nearest numbers of TensorFloat-32, which has 11 bits, as float32."""
+    return cut(13)((x.astype(np.float32).view(np.uint32) + np.uint32(0x1000)).view(np.float32))
 
 
-def _truncated_tf32(x: Array) -> Array:
-    return (x.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+def cut(bits: int) -> Rounding:
+    """Rounding towards zero that clears the last ``bits`` of float32, as hardware does that drops them in a product."""
+    mask = np.uint32(2**32 - 2**bits)
+    return lambda x: (x.astype(np.float32).view(np.uint32) & mask).view(np.float32)
 
 
 def _dithered(x: Array, bits: int, random: np.random.Generator) -> Array:
     """float32 numbers with so many bits after the leading one, up or down at random, with the right mean."""
-    drop = 23 - bits
     raw = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    moved = raw + random.integers(0, 1 << drop, raw.shape, np.uint32)
-    return (moved & np.uint32(2**32 - (1 << drop))).view(np.float32)
+    moved = raw + random.integers(0, 1 << (23 - bits), raw.shape, np.uint32)
+    return cut(23 - bits)(moved.view(np.float32))
 
 
 def _random_float32(seed: int) -> Functions:
     names = ("matmul", "relative_products", "linear", "layer_norm", "softmax", "gelu")
-    return {name: getattr(noise.evaluation(np.random.default_rng([seed])), name) for name in names}
+    evaluation = noise.evaluation(np.random.default_rng([seed]))
+    return {name: getattr(evaluation, name) for name in names}
 
 
 def _random_half(bits: int, random: np.random.Generator) -> Functions:
@@ -160,8 +166,7 @@ def _random_half(bits: int, random: np.random.Generator) -> Functions:
         return rounded(wide(matmul(x, p.weight.T.astype(x.dtype, copy=False))) + bias, x.dtype)
 
     return {
-        "matmul": matmul,
-        "relative_products": lambda x, relative, row: ops.gather_rows(matmul(x, ops.mT(relative)), row),
+        **of_attention(matmul),
         "linear": linear,
         "layer_norm": lambda x, p: rounded(ops.layer_norm(wide(x), p), x.dtype),
         "softmax": lambda x: rounded(ops.softmax(wide(x)), x.dtype),

@@ -29,7 +29,7 @@ SPREAD = 0.1
 """EVID-STATE: the largest standard deviation with which 0 and 1 are ``2 · SIGMA`` of them apart."""
 
 NEAR = 0.05
-"""EVID-STATE: how far from 1 the share of a mistake may be that a port has. Measured: up to 0.01."""
+"""EVID-STATE: how far from 1 the share of a mistake may be that a port has. Measured: 0.005, or within 5 deviations."""
 
 LEFT, SHARE_LEFT = 2.0, 0.06
 """EVID-STATE: how much a port's mistakes may leave over of its error, in multiples of the rounding error, or else of
@@ -39,7 +39,7 @@ AT_ONCE = 5
 """The most mistakes that are found in one port."""
 
 KEPT = 4
-"""So many precisions have their directions kept, at up to 200 MB each."""
+"""So many precisions have their directions kept, at 80 MB each."""
 
 Answers = Sequence[tuple[Case, Mapping[str, Any]]]
 
@@ -64,13 +64,13 @@ class Direction:
 
 
 def findings(
-    answers: Answers, precision: Precision, seen: Callable[[str], None] = lambda _id: None
+    answers: Answers, precision: Precision, seen: Callable[[str], None] = lambda _what: None
 ) -> tuple[list[Finding], list[Match]]:
     """The state of every known mistake, in the order of the specification, and those that the port has, largest first.
 
-    ``answers`` are outputs by name, float64, of whole models in ``precision``. ``seen`` is called with the id of each
-    mistake. If the mistakes that the port seems to have leave over more than rounding, its error is of another kind:
-    then no mistake is said to be there, and none to be excluded.
+    ``answers`` are outputs by name, float64, of whole models in ``precision``. ``seen`` is called with what is
+    measured next. If the mistakes that the port seems to have leave over more than rounding, its error is of another
+    kind: then no mistake is said to be there, and none to be excluded.
     """
     cases = [case for case, _ in answers]
     error = _joined((found["output"] for _, found in answers), cases)
@@ -134,6 +134,7 @@ def _measured(cases: Sequence[Case], precision: Precision, seen: Callable[[str],
 
 def _directions(cases: Sequence[Case], precision: Precision, seen: Callable[[str], None]) -> Iterator[Direction]:
     """The direction of every known mistake that changes an output of these cases, but for rounding."""
+    seen("rounding errors of right ports")
     legal = [(way.at_random, _joined((_of_way(way, case) for case in cases), cases)) for way in ways(precision)]
     for mistake in known({"output"}):
         seen(mistake.id)
@@ -144,9 +145,7 @@ def _directions(cases: Sequence[Case], precision: Precision, seen: Callable[[str
         shares = [(at_random, float(change @ error) / square) for at_random, error in legal]
         fixed = [share for at_random, share in shares if not at_random]
         random = [share for at_random, share in shares if at_random]
-        spread = math.hypot(
-            np.std(fixed), np.std(random) / math.sqrt(2)
-        )  # those at random err by sqrt(2) times as much
+        spread = math.hypot(np.std(fixed), np.std(random) / math.sqrt(2))  # random ones err sqrt(2) times as much
         yield Direction(mistake, change, float(np.mean(fixed)), spread)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from deberta_ref import ops
+from deberta_ref.conformance.cases.precisions import cut, of_attention, products, tf32
 from deberta_ref.conformance.cases.variants import exchanged
 from deberta_ref.conformance.diagnosis.evidence import Evidence
 from deberta_ref.conformance.mistakes.loading import bfloat16
@@ -35,38 +36,10 @@ def float16(x: Any) -> Any:
     return x.astype(np.float16).astype(np.float32)
 
 
-def tf32(x: Any) -> Any:
-    """The nearest numbers of TensorFloat-32, which has 11 bits, as float32."""
-    return cut(13)((x.astype(np.float32).view(np.uint32) + np.uint32(0x1000)).view(np.float32))
-
-
-def cut(bits: int) -> Rounding:
-    """Rounding towards zero that clears the last ``bits`` of float32, as hardware does that drops them in a product."""
-    mask = np.uint32(2**32 - 2**bits)
-    return lambda x: (x.astype(np.float32).view(np.uint32) & mask).view(np.float32)
-
-
 def int8(x: Any) -> Any:
     """The nearest of 255 evenly spaced numbers, scaled to the largest in ``x``."""
     step = abs(x).max(initial=0) / 127 or 1
     return (np.rint(x / step) * step).astype(np.float32)
-
-
-def products(rounding: Rounding) -> dict[str, Any]:
-    """Matrix products of rounded operands, summed in float32."""
-
-    def matmul(a: Any, b: Any) -> Any:
-        return np.matmul(rounding(a), rounding(b))
-
-    return {**of_attention(matmul), "linear": lambda x, p: matmul(x, p.weight.T.astype(np.float32)) + p.bias}
-
-
-def of_attention(matmul: Any) -> dict[str, Any]:
-    """The matrix products of attention with this function, those with relative embeddings included."""
-    return {
-        "matmul": matmul,
-        "relative_products": lambda x, relative, row: ops.gather_rows(matmul(x, relative.swapaxes(1, 2)), row),
-    }
 
 
 def softmax(rounding: Rounding) -> dict[str, Any]:

@@ -41,13 +41,14 @@ def judge(
     command: str = "deberta-ref check",
     seen: Callable[[Verdict], None] = lambda _verdict: None,
     accept: Collection[str] = (),
-    weighed: Callable[[str], None] = lambda _id: None,
+    measured: Callable[[str], None] = lambda _what: None,
 ) -> Report:
     """The report on a port, which is asked ``cases`` one after another; ``seen`` is called with each verdict.
 
     ``needed`` are the ids that must be judged for a port to conform, ``xfail`` those that are expected to fail.
     ``command`` is what judges this port; the report has it with ``--case ID`` added. Where cases of the suite precision
-    are asked, every known mistake is weighed, and ``weighed`` is called with its id; those in ``accept`` may be there.
+    are asked, every known mistake is looked for; ``measured`` is called with what comes next. Those in ``accept`` may
+    be there.
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
@@ -69,9 +70,10 @@ def judge(
         asked = {case.id: case for case in cases}
         shown = [(asked[v.id], v.found) for v in verdicts if v.suite == EVIDENT and "output" in v.found]
         precision = cases[0].precision if cases else "float32"
-        evidence, made = findings(shown, precision, weighed) if shown else ([], [])
+        evidence, made = findings(shown, precision, measured) if shown else ([], [])
         explained = _explained(asked, verdicts, random or "")
-    explained["common"] = (*explained.get("common", ()), *judged_elsewhere(explained.get("diagnosis", ()), command))
+    elsewhere = judged_elsewhere(explained.get("diagnosis", ()), command)
+    explained["common"] = (*explained.get("common", ()), *elsewhere, *not_there(made, accept))
     named = {match.mutant for match in made}
     explained["diagnosis"] = (*made, *(m for m in explained.get("diagnosis", ()) if m.mutant not in named))
     return Report(
@@ -224,6 +226,12 @@ def judged_elsewhere(diagnosis: Sequence[Match], command: str) -> list[str]:
 def against(made: Sequence[Match], accept: Collection[str]) -> list[str]:
     """What stands against a port with these mistakes, a sentence each; nothing if all of them are accepted."""
     return [f"It has the mistake {match.mutant}." for match in made if match.mutant not in accept]  # EVID-CONFORMS
+
+
+def not_there(made: Sequence[Match], accept: Collection[str]) -> list[str]:
+    """A sentence for each accepted mistake that was not found."""
+    missing = sorted(set(accept) - {match.mutant for match in made})
+    return [f"{name} is accepted, but not found: the port does not have it, or it cannot be told." for name in missing]
 
 
 def needed_cases(cases: Sequence[Case], precision: Precision = "float32") -> set[str]:

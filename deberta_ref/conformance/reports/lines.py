@@ -39,7 +39,7 @@ def lines(report: Report, width: int) -> Iterator[Line]:
     yield from _wrapped(f"{scale} A right port scores about 1.", width, "", "faint")
     yield from _table(report, width)
     if report.common:
-        yield from _heading("What the failing cases have in common")
+        yield from _heading("Remarks" if report.conforms else "What the failing cases have in common")
         for sentence in report.common:
             yield from _wrapped(sentence, width, "  ")
     yield from _diagnosis(report, width)

@@ -72,9 +72,9 @@ class Judged:
         wrong = f", {self.wrong} wrong" if self.wrong else ""
         self.show(self.done, f"{self.done} of {self.total} cases{wrong}, the last {case_id}")
 
-    def weigh(self, mistake: str) -> None:
-        """One more mistake is looked for in the answers."""
-        self.show(self.total, f"all {self.total} cases judged; looking for {mistake}")
+    def weigh(self, what: str) -> None:
+        """All cases are judged; something is measured to tell which mistakes the port has."""
+        self.show(self.total, f"all {self.total} cases judged; measuring {what}")
 
 
 @contextmanager
