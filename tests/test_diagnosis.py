@@ -21,12 +21,14 @@ from deberta_ref.conformance.cases.operations import operation
 from deberta_ref.conformance.cases.variants import Edit, combined, copied, exchanged
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.diagnosis.precision import PRECISIONS, RETURNED, float16, returned_rounded
+from deberta_ref.conformance.diagnosis.precision import returned_rounded
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.known import known
 from deberta_ref.conformance.mistakes.loading import LOADINGS, bfloat16, each
+from deberta_ref.conformance.mistakes.lowered import PRECISIONS, RETURNED, float16
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Loaded, Lowered, Returned, loaded
 from deberta_ref.conformance.mistakes.mutants import mutants
+from deberta_ref.conformance.mistakes.quantised import QUANTISED
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.tracing import record
@@ -57,8 +59,18 @@ class Port:
 
     name = "a port"
 
-    def __init__(self, module=model, *, changes=(), taps=False, offers=(), tokenizer=None, returned=np.asarray):
-        self.module, self.changes, self.taps, self.returned = module, changes, taps, returned
+    def __init__(
+        self,
+        module=model,
+        *,
+        changes=(),
+        taps=False,
+        offers=(),
+        tokenizer=None,
+        returned=np.asarray,
+        dtype="float32",
+    ):
+        self.module, self.changes, self.taps, self.returned, self.dtype = module, changes, taps, returned, dtype
         self.offers, self.tokenizer = {*MODELS, *offers}, tokenizer
 
     def answer(self, case):
@@ -75,7 +87,7 @@ class Port:
         if case.suite == "ops":
             return {"result": operation(self.module, case.manifest["operation"], case.inputs, "float32")}
         params = loaded(case.params, *self.changes)
-        asked = params, case.inputs, "float32"
+        asked = params, case.inputs, self.dtype
         if self.taps:
             return record(self.module, *asked, allow_long=case.allow_long)
         return {"output": self.module.forward(*asked, allow_long=case.allow_long)}
@@ -110,9 +122,11 @@ def ways_of(precision):
 
 
 def precise(name):
-    identity, way = name.split(", way ")
+    identity, number = name.split(", way ")
     (precision,) = (precision for precision in PRECISIONS if precision.id == identity)
-    return Port(rounding_otherwise(exchanged(**ways_of(precision)[int(way)])))
+    way = ways_of(precision)[int(number)]
+    changes = [loaded.change for loaded in precision.of(Loaded)]
+    return Port(rounding_otherwise(way.model()), changes=changes, dtype=way.dtype)
 
 
 def shown_by_an_operation():
@@ -153,6 +167,7 @@ HANDED = {
     "taps": (that_show("taps"), lambda name: with_mistake(mutants[name], taps=True)),
     "operation": (shown_by_an_operation(), lambda name: with_mistake(mutants[name], offers={"ops"})),
     "text": (that_show("text"), of_text),
+    "stored": ([quantised.id for quantised in QUANTISED], lambda name: with_mistake(KNOWN[name])),
     "loading": ([loading.id for loading in LOADINGS], lambda name: with_mistake(KNOWN[name])),
     "pair": (PAIRS, lambda name: with_mistake(both(name))),
     "precision": ([f"{p.id}, way {n}" for p in PRECISIONS for n in range(len(ways_of(p)))], precise),
@@ -167,6 +182,8 @@ SAMPLE = {
     "loaded-query-key-swapped",
     PAIRS[0],
     "precision-bfloat16-products, way 0",
+    "precision-int8-onnxruntime, way 0",
+    "weights-q4-0",
 }
 """What is handed over in every run."""
 
@@ -231,6 +248,11 @@ def test_a_mistake_in_text_is_named_first_by_its_ids(name):
 @each_handed_over("loading")
 def test_a_mistake_in_loading_is_named_first(name):
     assert_named("loading", name)
+
+
+@each_handed_over("stored")
+def test_weights_in_8_bits_or_fewer_are_named_first(name):
+    assert_named("stored", name)
 
 
 @each_handed_over("pair")

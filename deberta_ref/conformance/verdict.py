@@ -94,6 +94,8 @@ class Match:
     chapter: str  # a file of spec/, such as 04-attention.md
     seen: tuple[str, ...] = ()  # the implementations known to have made it
     by_size: bool = False  # whether only the size of the errors is predicted; ``score`` is then the factor it is off by
+    left: float | None = None  # of a lower precision that predicts the values: the share of the port's error that it
+    # leaves unexplained, since roundings that differ move the next ones; ``score`` is the factor of the sizes here too
 
 
 State = Literal["has", "excluded", "undecided"]

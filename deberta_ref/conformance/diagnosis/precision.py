@@ -1,8 +1,9 @@
 """Lower precisions: what was computed in one, and what was computed in float32 and rounded when it was returned.
 
-Computing in a lower precision is recognised by the size of the errors: no two implementations round alike, so no value
-can be predicted. Such a port errs by about as much as the reference does with operations in that precision, in every
-case: in the mean and at the largest, so that no case and no number stands out, as they do with a mistake.
+A port in a lower precision rounds almost the same numbers as the reference does with the same operations in that
+precision, so most of its error is predicted, number by number. Where each rounding moves the next ones, as in a half
+precision throughout, only the size of the error is: such a port errs by about as much as the reference does, in every
+case, in the mean and at the largest, so that no case and no number stands out, as they do with a mistake.
 
 Rounding a float32 result at the end is recognised number by number. Every number is the nearest one that the type has,
 or the other neighbour where float32 noise decides between the two.
@@ -11,181 +12,89 @@ or the other neighbour where float32 noise decides between the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from deberta_ref import ops
-from deberta_ref.conformance.cases.precisions import cut, of_attention, products, tf32
-from deberta_ref.conformance.cases.variants import exchanged
+from deberta_ref.conformance.cases.precisions import Way
 from deberta_ref.conformance.diagnosis.evidence import Evidence
-from deberta_ref.conformance.mistakes.loading import bfloat16
-from deberta_ref.conformance.mistakes.mistake import Lowered, Mistake, Returned, Rounding, predicted
+from deberta_ref.conformance.mistakes.lowered import PRECISIONS, RETURNED
+from deberta_ref.conformance.mistakes.mistake import CANNOT, Lowered, Mistake, Returned, predicted
 from deberta_ref.conformance.verdict import LIMIT, Match
-from deberta_ref.fast import gelu
 
 FACTOR = 2.25
 """By what factor a port's error may differ from the predicted one, in any case. Measured: up to 2.1 if other operations
 or their results are in that precision too; 8 for the next rougher precision; 3.8 and more for mistakes."""
 
+LEFT = 0.75
+"""What share of its error a way to compute may leave unexplained in a case, to predict the values and not the size
+alone. Measured on the right way: up to 0.4, and 0.72 where each token has a scale."""
 
-def float16(x: Any) -> Any:
-    """The nearest numbers of float16, as float32."""
-    return x.astype(np.float16).astype(np.float32)
-
-
-def int8(x: Any) -> Any:
-    """The nearest of 255 evenly spaced numbers, scaled to the largest in ``x``."""
-    step = abs(x).max(initial=0) / 127 or 1
-    return (np.rint(x / step) * step).astype(np.float32)
-
-
-def softmax(rounding: Rounding) -> dict[str, Any]:
-    """The softmax of rounded scores, rounded."""
-    return {"softmax": lambda x: rounding(ops.softmax(rounding(x)))}
-
-
-def exponentials(rounding: Rounding) -> dict[str, Any]:
-    """The softmax with only the exponential and its argument rounded; summed in float32."""
-
-    def softmax(x: Any) -> Any:
-        exp = rounding(np.exp(rounding(x - x.max(axis=-1, keepdims=True))))
-        return exp / exp.sum(axis=-1, keepdims=True)
-
-    return {"softmax": softmax}
-
-
-def everything(rounding: Rounding) -> dict[str, Any]:
-    """Every operation computed in float32, with its operands and its result rounded."""
-
-    def matmul(a: Any, b: Any) -> Any:
-        return rounding(np.matmul(rounding(a), rounding(b)))
-
-    return {
-        **of_attention(matmul),
-        "linear": lambda x, p: rounding(matmul(x, p.weight.T.astype(np.float32)) + rounding(p.bias)),
-        "layer_norm": lambda x, p: rounding(ops.layer_norm(rounding(x), p)),
-        "gelu": lambda x: rounding(gelu(x)),
-        **softmax(rounding),
-    }
-
-
-def autocast(rounding: Rounding) -> dict[str, Any]:
-    """Matrix products with operands and results rounded; all else in float32, as under torch.autocast."""
-    return {name: everything(rounding)[name] for name in ("matmul", "relative_products", "linear")}
-
-
-def attention(rounding: Rounding) -> dict[str, Any]:
-    """Only the matrix products of attention, of rounded operands."""
-    return of_attention(products(rounding)["matmul"])
-
-
-def all_of_attention(rounding: Rounding) -> dict[str, Any]:
-    """Only attention: its products with their results, and its softmax, as in a half-precision kernel."""
-    return {**of_attention(everything(rounding)["matmul"]), **softmax(rounding)}
-
-
-def linear(rounding: Rounding) -> dict[str, Any]:
-    """Only linear maps, of rounded operands."""
-    return {"linear": products(rounding)["linear"]}
-
-
-PRECISIONS = (
-    Mistake(
-        "precision-tf32-products",
-        "NOISE-LEGAL",
-        "Matrix products round their operands to TensorFloat-32 or float16. Recognised by the size of the errors.",
-        Lowered((products(tf32), products(cut(13))), ("products-in-half",)),
-    ),
-    Mistake(
-        "precision-bfloat16-products",
-        "NOISE-LEGAL",
-        "Matrix products round their operands to bfloat16. Recognised by the size of the errors.",
-        Lowered((products(bfloat16), products(cut(16)))),
-    ),
-    Mistake(
-        "precision-bfloat16-autocast",
-        "NUM-DTYPE",
-        "Matrix products take and return bfloat16, as under autocast. Recognised by the size of the errors.",
-        Lowered((autocast(bfloat16),)),
-    ),
-    Mistake(
-        "precision-float16-attention",
-        "NOISE-LEGAL",
-        "Only attention is computed in float16 or TensorFloat-32. Recognised by the size of the errors.",
-        Lowered((attention(tf32), all_of_attention(float16))),
-    ),
-    Mistake(
-        "precision-bfloat16-attention",
-        "NOISE-LEGAL",
-        "Only attention is computed in bfloat16. Recognised by the size of the errors.",
-        Lowered((attention(bfloat16), all_of_attention(bfloat16))),
-    ),
-    Mistake(
-        "precision-int8-products",
-        "NOISE-LEGAL",
-        "Linear maps round their operands to integers of 8 bits. Recognised by the size of the errors.",
-        Lowered((linear(int8),)),
-    ),
-    Mistake(
-        "precision-half-softmax",
-        "NUM-DTYPE",
-        "The softmax is computed in float16. Recognised by the size of the errors.",
-        Lowered((softmax(float16), exponentials(float16)), ("softmax-in-half",)),
-    ),
-    Mistake(
-        "precision-bfloat16-softmax",
-        "NUM-DTYPE",
-        "The softmax is computed in bfloat16. Recognised by the size of the errors.",
-        Lowered((softmax(bfloat16),)),
-    ),
-    Mistake(
-        "precision-float16",
-        "NUM-DTYPE",
-        "Everything is computed in float16. Recognised by the size of the errors.",
-        Lowered((everything(float16),)),
-    ),
-    Mistake(
-        "precision-bfloat16",
-        "NUM-DTYPE",
-        "Everything is computed in bfloat16. Recognised by the size of the errors.",
-        Lowered((everything(bfloat16),)),
-    ),
-)
+NOTABLE = 20.0
+"""So many times the rounding error of float32 is an error that can be explained in parts."""
 
 
 def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> list[Match]:
     """The lower precisions in which all answers may have been computed, best first.
 
     The score is the factor by which the port's error differs from the predicted one, in the worst case: 1 if it never
-    differs, at most ``FACTOR``.
+    differs. If one predicts the values, those that predict the size alone are left out.
     """
-    found = []
+    by_value, by_size = [], []
     for precision in PRECISIONS:
-        ways = [functions for lowered in precision.of(Lowered) for functions in lowered.ways]
-        score = min(_worst(exchanged(**functions), evidence, out_of_time) for functions in ways)
-        if score <= FACTOR:
-            found.append(precision.match(score))
-    return sorted(found, key=lambda match: match.score)
+        for way in (way for lowered in precision.of(Lowered) for way in lowered.ways):
+            left, factor = _compared(precision, way, evidence, out_of_time)
+            if left <= LEFT:
+                by_value.append(replace(precision.match(factor), by_size=False, left=left))
+            elif factor <= FACTOR:
+                by_size.append(precision.match(factor))
+    by_value.sort(key=lambda match: match.left or 0.0)
+    best = {match.mutant: match for match in reversed(by_value or sorted(by_size, key=lambda match: match.score))}
+    return [*reversed(best.values())]
 
 
-def _worst(model: ModuleType, evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> float:
-    """The worst factor over the cases, up to the first over ``FACTOR``; infinite if the time is up before."""
-    worst = 1.0
+def _compared(
+    precision: Mistake, way: Way, evidence: Sequence[Evidence], out_of_time: Callable[[], bool]
+) -> tuple[float, float]:
+    """How much of the port's error this leaves unexplained, and by what factor it is off in size.
+
+    Both are infinite once a case has ruled them out, or if the time is up before.
+    """
+    lefts, factor = [0.0], 1.0
+    model = way.model()
     for e in evidence:
-        if worst > FACTOR:
-            break
-        if out_of_time():
-            return math.inf
-        worst = max(worst, _factor(model, e))
-    return worst
+        if out_of_time() or (math.isinf(lefts[-1]) and math.isinf(factor)):
+            return math.inf, math.inf
+        try:
+            with np.errstate(all="ignore"):
+                theirs = predicted(model, e.case, precision.params(e.case), way.dtype, e.found)
+        except CANNOT:
+            return math.inf, math.inf
+        left = _left(e, theirs)
+        lefts.append(math.inf if left > LEFT or math.isinf(lefts[-1]) else left)
+        off = _factor(e, theirs)
+        factor = math.inf if off > FACTOR else max(factor, off)
+    return math.sqrt(sum(left**2 for left in lefts) / (len(lefts) - 1)), factor
 
 
-def _factor(model: ModuleType, e: Evidence) -> float:
+def _left(e: Evidence, theirs: Mapping[str, Any]) -> float:
+    """The share of the port's error, in the worst of the values, that remains if this is the truth.
+
+    0 in a case that the port has right, or in one with padded positions: what is rounded there depends on padding.
+    """
+    if not e.fails or not e.case.inputs["padding_mask"].all():
+        return 0.0
+    with np.errstate(all="ignore"):
+        whole, unexplained = e.case.errors(e.found), e.case.with_values(expected=theirs).errors(e.found)
+    floors = e.case.floors
+    notable = [name for name, size in whole.items() if size.rms > NOTABLE * floors[name].rms]
+    return max((unexplained[name].rms / whole[name].rms for name in notable), default=0.0)
+
+
+def _factor(e: Evidence, theirs: Mapping[str, Any]) -> float:
     """By what factor an answer's errors and those of this variant of the model differ: the mean, or the largest."""
-    theirs = predicted(model, e.case, e.case.params, "float32", e.found)
     with np.errstate(all="ignore"):
         pairs = zip(e.case.errors(e.found).items(), e.case.errors(theirs).values(), strict=True)
     factors = [1.0]
@@ -195,22 +104,6 @@ def _factor(model: ModuleType, e: Evidence) -> float:
             ratio = math.hypot(one, noise) / math.hypot(other, noise)
             factors += [] if math.isinf(one) and math.isinf(other) else [ratio, 1 / ratio if ratio else math.inf]
     return max(factors)
-
-
-RETURNED = (
-    Mistake(
-        "output-rounded-to-float16",
-        "NUM-DTYPE",
-        "The values are right and were computed in float32, but they were rounded to float16 before being returned.",
-        Returned(float16, 11, -13),
-    ),
-    Mistake(
-        "output-rounded-to-bfloat16",
-        "NUM-DTYPE",
-        "The values are right and were computed in float32, but they were rounded to bfloat16 before being returned.",
-        Returned(bfloat16, 8, -125),
-    ),
-)
 
 
 def returned_rounded(evidence: Sequence[Evidence]) -> list[Match]:

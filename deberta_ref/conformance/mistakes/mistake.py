@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -12,6 +12,7 @@ import numpy as np
 
 from deberta_ref.config import Config
 from deberta_ref.conformance.cases.corpus import Case
+from deberta_ref.conformance.cases.precisions import Way
 from deberta_ref.conformance.cases.variants import Edit, combined
 from deberta_ref.conformance.verdict import Match
 from deberta_ref.params import Params
@@ -59,7 +60,7 @@ class Loaded:
 class Lowered:
     """Something computed less exactly than in float32."""
 
-    ways: tuple[Mapping[str, Any], ...]  # what stands for the model's functions, by name; they compute in float32
+    ways: tuple[Way, ...]
     mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
 
 

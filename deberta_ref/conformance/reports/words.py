@@ -82,6 +82,10 @@ def worst(report: Report) -> str:
 
 def closeness(match: Match, precision: Precision = "float32") -> str:
     """How well a mistake explains the port: 'reproduces your output to within float32 rounding (score 0.9)'."""
+    if match.left is not None:
+        return (
+            f"predicts your output but for {100 * match.left:.2g} % of its error, as roundings that differ leave over"
+        )
     if match.by_size:
         return f"predicts the size of your errors to within a factor of {readable(match.score)}"
     if match.score == 0:

@@ -19,6 +19,13 @@ def _logarithmic(t: str, rounding: str = "ceil") -> Edit:
     )
 
 
+def _bfloat16(x: str) -> str:
+    """The nearest number of bfloat16, as float32."""
+    return (
+        f"(((b := ({x}).view(np.uint32)) + 0x7FFF + ((b >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)"
+    )
+
+
 MUTANTS = (
     Mistake(
         "distance-key-minus-query",
@@ -78,6 +85,33 @@ MUTANTS = (
         "REL-BUCKET",
         "The logarithm of the distance is taken in float16.",
         _logarithmic("np.log((δ / m).astype(np.float16)) / np.float16(np.log((M - 1) / m)) * np.float16(m - 1)"),
+    ),
+    Mistake(
+        "bucket-logarithm-in-bfloat16",
+        "REL-BUCKET",
+        "The quotient of the distance and its logarithm are rounded to bfloat16.",
+        _logarithmic(
+            _bfloat16(f"np.log({_bfloat16('(δ / m).astype(np.float32)')})")
+            + " / np.log(np.float32((M - 1) / m)) * np.float32(m - 1)"
+        ),
+        ("OpenVINO 2026.4 in bfloat16",),
+    ),
+    Mistake(
+        "bucket-divisor-in-half",
+        "REL-BUCKET",
+        "The logarithm of (M − 1) / m, by which others are divided, is rounded to float16.",
+        _logarithmic(
+            "np.log((δ / m).astype(np.float32)) / np.float32(np.float16(np.log((M - 1) / m))) * np.float32(m - 1)"
+        ),
+        ("ONNX Runtime's float16 conversion",),
+    ),
+    Mistake(
+        "bucket-divisor-in-bfloat16",
+        "REL-BUCKET",
+        "The logarithm of (M − 1) / m, by which others are divided, is rounded to bfloat16.",
+        _logarithmic(
+            f"np.log((δ / m).astype(np.float32)) / {_bfloat16('np.log(np.float32((M - 1) / m))')} * np.float32(m - 1)"
+        ),
     ),
     Mistake(
         "bucket-multiplied-first",
