@@ -216,6 +216,13 @@ def test_where_no_mistake_explains_the_error_nothing_is_said_of_any(opened):
     assert not opened(RIGHT).find_elements(By.CLASS_NAME, "evidence")
 
 
+def test_sentences_on_a_port_that_conforms_are_remarks(opened):
+    said = ("p2c-absent is accepted, but not found.",)
+    headings = lambda report: [heading.text for heading in opened(report).find_elements(By.TAG_NAME, "h2")]
+    assert headings(replace(RIGHT, common=said))[0] == "Remarks"
+    assert headings(replace(RIGHT, common=said, reasons=("r",)))[0] == "What the failing cases have in common"
+
+
 def test_text_from_a_port_is_never_run(opened):
     verdict = Verdict(HOSTILE, HOSTILE, "error", notes=(HOSTILE,), reproduce=HOSTILE, first_tap=HOSTILE)
     report = Report(

@@ -42,7 +42,7 @@ function diagnosis() {
       h("ol", { class: "matches" }, report.diagnosis.slice(0, 5).map(match)),
     ],
     report.common.length > 0 && [
-      h("h2", {}, "What the failing cases have in common"),
+      h("h2", {}, report.conforms ? "Remarks" : "What the failing cases have in common"),
       h("ul", {}, report.common.map((sentence) => h("li", {}, sentence))),
     ]);
 }
