@@ -75,7 +75,7 @@ function draw() {
   document.getElementById("report").replaceChildren(
     header(),
     h("div", { class: "columns" }, diagnosis(), scores()),
-    evidence(),
+    evidence() ?? "",
     h("section", {}, h("h2", {}, "Cases"), filters(), h("div", { id: "cases" })),
     h("footer", {}, h("p", { class: "facts" },
       "The chapters are in spec/ of deberta_ref; --json writes all of this for programs.")));
