@@ -173,6 +173,21 @@ def test_every_failing_case_can_be_opened(opened):
         assert len(page.find_elements(By.TAG_NAME, "canvas")) == (3 if verdict.found else 0)
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("factor", [1e30, 1e38, 1e150, 1e300])
+def test_errors_of_any_size_are_shown(opened, factor, width):
+    verdicts = []
+    for name in ("model/demo", "model/holes"):
+        found = {"output": CASES[name].expected["output"] * factor}
+        scores = CASES[name].scores(found)
+        verdicts.append(Verdict(name, "model", "fail", scores["output"], scores, "output", found=found))
+    page = opened(Report("p", tuple(verdicts), reasons=("r",)), width=width)
+    details = choose(page, "model/demo")
+    assert "Its error is infinite." in details.text or "times that of right ports" in details.text
+    assert len(page.find_elements(By.TAG_NAME, "canvas")) == 3
+    assert page.execute_script("return document.documentElement.scrollWidth") == width  # nothing hangs over the edge
+
+
 def test_a_port_that_conforms_has_a_page_too(opened, tmp_path):
     page = opened(judged(model))
     assert page.find_element(By.CSS_SELECTOR, "h1 .good").text == "conforms"
@@ -213,7 +228,9 @@ def test_where_no_mistake_explains_the_error_nothing_is_said_of_any(opened):
     section = opened(none).find_element(By.CLASS_NAME, "evidence")
     assert "Nothing can be said: no known mistake explains the error of this port." in section.text
     assert "Undecided 10." in section.text
-    assert not opened(RIGHT).find_elements(By.CLASS_NAME, "evidence")
+    page = opened(RIGHT)
+    assert not page.find_elements(By.CLASS_NAME, "evidence")
+    assert "null" not in page.find_element(By.TAG_NAME, "main").text
 
 
 def test_sentences_on_a_port_that_conforms_are_remarks(opened):

@@ -496,6 +496,15 @@ def test_numbers_that_are_not_finite_are_counted_and_drawn():
     assert sum(picture["histogram"]["counts"]) == 2
 
 
+@pytest.mark.parametrize("size", [1e38, 1e150, 1e300, 1.7e308])
+def test_errors_that_are_too_large_for_a_score_are_drawn_too(size):
+    error = np.array([[0.0, size], [-size, 1.0]])
+    picture = pictures.picture(np.ones((2, 2)), error, ("token", "feature"), Size(1e-6, 1e-6), 100)
+    assert (picture["notNumbers"], picture["differ"], picture["over"], picture["judged"]) == (0, 3, 3, 4)
+    assert json.dumps(picture, allow_nan=False)
+    assert np.isinf(numbers(picture["error"])).tolist() == [False, size > 3.5e38, size > 3.5e38, False]
+
+
 def test_integers_are_right_or_wrong():
     picture = pictures.picture(np.arange(70.0), np.eye(1, 70)[0], ("row", "column"), Size(0.0, 0.0), 1000)
     assert (picture["histogram"], picture["strip"], picture["size"]) == (None, True, [2, 64])
