@@ -278,7 +278,7 @@ class Params:
         Returns
         -------
         Params
-            New ones. An array that has the type already is shared.
+            New ones, or these themselves if all of their arrays have the type already. One that has it is shared.
 
         Raises
         ------
@@ -294,7 +294,10 @@ class Params:
         dtype('float16')
         """
         kept = known_dtype(dtype, STORED)
-        return Params.from_arrays(self.config, {name: _cast(name, x, kept) for name, x in self.arrays().items()})
+        arrays = self.arrays()
+        if all(x.dtype == kept for x in arrays.values()):
+            return self  # with all that fast/folding.py has cached for it
+        return Params.from_arrays(self.config, {name: _cast(name, x, kept) for name, x in arrays.items()})
 
     def save(self, directory: str | PathLike[str]) -> None:
         """Write config.json and model.safetensors, as Hugging Face has them, each whole or not at all.

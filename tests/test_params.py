@@ -216,6 +216,16 @@ def test_astype_casts_every_parameter():
         params.astype("int32")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_parameters_that_have_the_type_are_given_back_themselves(dtype):
+    params = init(CONFIG, dtype=dtype)
+    assert params.astype(dtype) is params
+    assert params.computed_in(dtype)[0] is params
+    one = with_arrays(params, embeddings_norm__bias=np.zeros(12, "float64" if dtype != "float64" else "float32"))
+    assert one.astype(dtype) is not one
+    assert one.astype(dtype) == params
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "words"),
     [
