@@ -221,6 +221,8 @@ def test_check_judges_in_a_precision_and_writes_the_evidence(capsys, tmp_path):
     assert "conforms: in float16, 3 cases within the limit" in shown
     document = json.loads(path.read_text())
     assert document["precision"] == "float16"
+    for case in document["cases"]:
+        assert case["reproduce"] == f"deberta-ref check {source}:load --precision float16 --case {case['id']}"
     assert {entry["state"] for entry in document["evidence"]} == {"excluded", "undecided"}
 
 
