@@ -22,6 +22,9 @@ a Hugging Face tokenizer returns is taken too."""
 
 KEYS = ("token_ids", "padding_mask")
 
+TYPES = "token_type_ids"
+"""What a Hugging Face tokenizer gives besides, unless it is told otherwise: zeros, which are ignored."""
+
 ALIASES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
 """Hugging Face's names, and ours."""
 
@@ -93,9 +96,8 @@ def pack(inputs: Inputs, params: Params, *, allow_long: bool = False) -> Batch:
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs must be a mapping with {' and '.join(KEYS)}; got {type(inputs).__name__}.")
     given = _by_our_names(inputs)
-    types = given.pop("token_type_ids", [[0]])  # a Hugging Face tokenizer gives them unless it is told otherwise
     faults = [f"{key} is missing" for key in KEYS if key not in given]
-    faults += [f"{key!r} is unknown" for key in given if key not in KEYS]
+    faults += [f"{key!r} is unknown" for key in given if key not in {*KEYS, TYPES}]
     if faults:  # IN-KEYS
         raise ValueError(
             f"inputs must have token_ids (or input_ids) and padding_mask (or attention_mask) and nothing else; "
@@ -108,7 +110,8 @@ def pack(inputs: Inputs, params: Params, *, allow_long: bool = False) -> Batch:
     _check_length(ids.shape[1], config, allow_long=allow_long)
     _check_range("token_ids", ids, 0, config.vocabulary_size - 1, "the vocabulary's")  # IN-IDS
     _check_range("padding_mask", mask, 0, 1, "1 for a valid token and 0 for a padded one")  # IN-MASK
-    _check_types(_integers("token_type_ids", types))
+    if TYPES in given:
+        _check_types(_integers(TYPES, given[TYPES]), ids.shape)
     return _packed(ids.astype(np.intp), mask.astype(np.bool_))
 
 
@@ -166,10 +169,12 @@ def _integers(name: str, value: Any) -> NDArray[Any]:
     raise TypeError(f"{name} must be integers; got {array.dtype}: cast it to int32.")
 
 
-def _check_types(types: NDArray[Any]) -> None:
+def _check_types(types: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if types.shape != shape:  # IN-KEYS
+        raise ValueError(f"{TYPES} must have the shape of token_ids, {shape}, or be left out; got {types.shape}.")
     if types.any():  # IN-KEYS
         raise ValueError(
-            f"token_type_ids must be zeros, since DeBERTaV3 has no token types; got {types[types != 0][0]}: leave them "
+            f"{TYPES} must be zeros, since DeBERTaV3 has no token types; got {types[types != 0][0]}: leave them "
             f"out (a Hugging Face tokenizer does so with return_token_type_ids=False)."
         )
 

@@ -13,7 +13,7 @@ from deberta_ref.inputs import Batch, Inputs, Sequences, pack
 from deberta_ref.ops import matmul, merge_heads, mT, scaled, softmax, split_heads
 from deberta_ref.params import Layer, Params
 from deberta_ref.positions import relative_row
-from deberta_ref.precision import Array, DType, DTypeLike, Integers
+from deberta_ref.precision import Array, DType, DTypeLike, Integers, rounded
 from deberta_ref.taps import Tap, at, untapped, watched
 
 
@@ -60,7 +60,7 @@ def forward(params: Params, inputs: Inputs, dtype: DTypeLike | None = None, *, a
 def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
     """The embeddings and all layers, over the valid tokens of a batch: (N, D)."""
     x = tap("embeddings", embed(params, batch.token_ids, dtype))  # (N, D)
-    table = params.relative_embedding.astype(dtype, copy=False)
+    table = rounded(params.relative_embedding, dtype)
     relative = tap("relative_embeddings", layer_norm(table, params.relative_norm))  # (R, D)   REL-NORM
     row = tap("relative_row", relative_row(batch.length, params.config))  # (T, T)   REL-ROW: for i − j
     sequences = [(s, row[s.positions][:, s.positions]) for s in batch.sequences]  # PAD-POSITIONS
@@ -71,7 +71,7 @@ def encode(params: Params, batch: Batch, dtype: DType, tap: Tap) -> Array:
 
 def embed(params: Params, token_ids: Integers, dtype: DType) -> Array:
     """The normalised embeddings of tokens: (N,) -> (N, D)."""
-    x = params.token_embedding[token_ids].astype(dtype, copy=False)  # (N, D)   EMB-LOOKUP
+    x = rounded(params.token_embedding[token_ids], dtype)  # (N, D)   EMB-LOOKUP
     return layer_norm(x, params.embeddings_norm)  # EMB-NORM
 
 

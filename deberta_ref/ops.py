@@ -14,7 +14,7 @@ import numpy as np
 
 from deberta_ref.config import EPSILON
 from deberta_ref.params import Linear, Norm
-from deberta_ref.precision import Array, Integers, wide
+from deberta_ref.precision import Array, Integers, rounded, wide
 
 SAFE = 32
 """Squares of numbers up to 2 ** SAFE, and sums of such squares, stay finite in float32."""
@@ -27,7 +27,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 def linear(x: Array, p: Linear) -> Array:
     """The linear map x · weightᵀ + bias: (…, in) -> (…, out)."""
-    weight, bias = p.weight.astype(x.dtype, copy=False), p.bias.astype(x.dtype, copy=False)  # NUM-DTYPE
+    weight, bias = rounded(p.weight, x.dtype), rounded(p.bias, x.dtype)  # NUM-DTYPE
     return matmul(x, weight.T) + bias  # ATT-PROJECTIONS, ATT-SHARED, HALF-PRODUCTS
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from deberta_ref.config import Config
 from deberta_ref.ownership import own
-from deberta_ref.precision import MIXED, STORED, Array, DType, DTypeLike, compute_dtype, known_dtype, rounded
+from deberta_ref.precision import LARGEST, MIXED, STORED, Array, DType, DTypeLike, compute_dtype, known_dtype, rounded
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -278,7 +278,7 @@ class Params:
         Returns
         -------
         Params
-            New ones. An array that has the type already is shared.
+            New ones, or these themselves if all of their arrays have the type already. One that has it is shared.
 
         Raises
         ------
@@ -295,12 +295,9 @@ class Params:
         """
         kept = known_dtype(dtype, STORED)
         arrays = self.arrays()
-        with np.errstate(all="ignore"):  # of bfloat16, ml_dtypes says nothing either way
-            cast = {name: x if x.dtype == kept else own(rounded(x, kept)) for name, x in arrays.items()}
-            too_large = any((np.isinf(x) > np.isinf(arrays[name])).any() for name, x in cast.items())
-        if too_large:
-            raise ValueError(f"These parameters are too large for {kept}; the widest is float64.")
-        return Params.from_arrays(self.config, cast)
+        if all(x.dtype == kept for x in arrays.values()):
+            return self  # with all that fast/folding.py has cached for it
+        return Params.from_arrays(self.config, {name: _cast(name, x, kept) for name, x in arrays.items()})
 
     def save(self, directory: str | PathLike[str]) -> None:
         """Write config.json and model.safetensors, as Hugging Face has them, each whole or not at all.
@@ -355,6 +352,22 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
 def num_params(config: Config) -> int:
     """The number of parameters of a model of these sizes."""
     return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def _cast(name: str, array: Array, kept: DType) -> Array:
+    """An array in another type; ValueError if a number is too large for it."""
+    if array.dtype == kept:
+        return array
+    with np.errstate(all="ignore"):  # of bfloat16, ml_dtypes says nothing either way
+        cast = rounded(array, kept)
+        lost = np.isinf(cast) > np.isinf(array)
+    if lost.any():
+        largest = float(abs(array[lost]).max())
+        wide = " or ".join(other for other, most in LARGEST.items() if most >= largest)
+        raise ValueError(
+            f"{name} must be within ±{LARGEST[kept.name]:.6g}, the range of {kept}; got {largest:.6g}: use {wide}."
+        )
+    return own(cast)
 
 
 def _restored(config: Config, arrays: Mapping[str, Array]) -> Params:

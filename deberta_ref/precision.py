@@ -31,6 +31,14 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16", "float16")
 STORED = ("float16", "bfloat16", "float32", "float64")
 COMPUTED = (*STORED, "mixed_float16", "mixed_bfloat16")
 
+LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": (2 - 2**-7) * 2.0**127,
+    "float32": (2 - 2**-23) * 2.0**127,
+    "float64": (2 - 2**-52) * 2.0**1023,
+}
+"""The largest number of each type that parameters are kept in."""
+
 
 def compute_dtype(dtype: DTypeLike | None, stored: DType) -> DType:
     """The type to compute in: ``dtype`` if given, else that of the parameters, but float32 at least.
@@ -52,6 +60,11 @@ def known_dtype(dtype: DTypeLike, known: tuple[str, ...]) -> DType:
             name = np.dtype(dtype).name
         except TypeError:
             raise TypeError(f"dtype must be {allowed}; got {dtype!r}.") from None
+    if name in COMPUTED and name not in known:
+        raise ValueError(
+            f"dtype must be {allowed}; got {name!r}, a policy of computation, whose parameters are kept in float32: "
+            f"take 'float32' here, and {name!r} where something is computed."
+        )
     if name not in known:
         raise ValueError(f"dtype must be {allowed}; got {name!r}.")
     name = str(name).removeprefix(MIXED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,8 @@ class CaseItem(pytest.Item):
         if verdict.status == "skip":
             pytest.skip(" ".join(verdict.notes))
         if verdict.status != "pass":
-            raise DoesNotConformError(_sentences(self.case, verdict))
+            again = _command(self.config.getoption("--deberta-ref-port"), self.case)
+            raise DoesNotConformError(_sentences(self.case, dataclasses.replace(verdict, reproduce=again)))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The sentences alone: the traceback would only show this package."""
@@ -99,7 +101,7 @@ class DoesNotConformError(Exception):
 
 
 def _sentences(case: Case, verdict: Verdict) -> str:
-    """What the case is for, and what is wrong."""
+    """What the case is for, what is wrong, and the command that judges it again."""
     from deberta_ref.conformance.reports.words import unit  # noqa: PLC0415
     from deberta_ref.conformance.verdict import LIMIT  # noqa: PLC0415
 
@@ -115,4 +117,10 @@ def _sentences(case: Case, verdict: Verdict) -> str:
         said.append(f"{verdict.first_tap} {errs}.")
     if verdict.last_tap_within:
         said.append(f"{verdict.last_tap_within} is still within the limit.")
-    return "\n".join([*said, *verdict.remarks])
+    return "\n".join([*said, *verdict.remarks, *([f"$ {verdict.reproduce}"] if verdict.reproduce else [])])
+
+
+def _command(port: str, case: Case) -> str:
+    """The command that judges this case alone, in the same precision."""
+    precision = [] if case.precision == "float32" else ["--precision", case.precision]
+    return shlex.join(["deberta-ref", "check", port, *precision, "--case", case.id])

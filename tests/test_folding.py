@@ -8,7 +8,7 @@ import models
 import numpy as np
 import pytest
 
-from deberta_ref import Params, forward, from_preset, init, trace
+from deberta_ref import Params, forward, from_preset, init, ops, trace
 from deberta_ref.fast import folded
 from deberta_ref.ownership import is_owned, own
 from deberta_ref.params import Linear
@@ -109,6 +109,18 @@ def test_what_the_package_makes_or_maps_is_owned(tmp_path):
     params.save(tmp_path)
     for made in (params, from_recipe(models.TINY), from_preset(str(tmp_path)), params.astype("float64")):
         assert all(map(is_owned, made.arrays().values()))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_depends_on_half_parameters_alone_is_computed_once(dtype, monkeypatch):
+    params = init(models.TINY, dtype=dtype)
+    calls = []
+    counting = lambda x, p: calls.append(p) or ops.linear(x, p)
+    monkeypatch.setattr("deberta_ref.model.linear", folded(counting))
+    forward(params, INPUTS, dtype)
+    first = len(calls)
+    forward(params, INPUTS, dtype)
+    assert len(calls) - first == first - 2 * models.TINY.num_layers  # relative queries and keys are known
 
 
 def test_arrays_of_somebody_else_stay_as_they_were_and_count_as_they_are_at_every_call():

@@ -179,9 +179,21 @@ def test_float64_is_rounded_to_bfloat16_once():
     assert (cast.embeddings_norm.scale.astype(float) == 1 + 2.0**-7).all()
 
 
+@clause("HALF-POLICY")
+def test_under_a_mixed_policy_float64_is_rounded_once_too():
+    random = np.random.default_rng(6)
+    exact = models.random_params(models.SMALL, random, "float32").astype("bfloat16").astype("float64").arrays()
+    above_the_middle = {name: x * (1 + 2.0**-8 + 2.0**-40) for name, x in exact.items()}
+    params = Params.from_arrays(models.SMALL, above_the_middle)
+    rounded = {name: x for name, x in params.astype("bfloat16").arrays().items() if "norm" not in name}
+    inputs = models.random_inputs(models.SMALL, random, T=9)
+    once = forward(Params.from_arrays(models.SMALL, above_the_middle | rounded), inputs, "mixed_bfloat16")
+    assert (forward(params, inputs, "mixed_bfloat16") == once).all()
+
+
 def test_a_number_too_large_for_bfloat16_is_refused_and_infinities_stay():
     arrays = init(models.SMALL).arrays() | {"embeddings_norm.scale": np.full(12, np.finfo(np.float32).max)}
-    with pytest.raises(ValueError, match="too large for bfloat16"):
+    with pytest.raises(ValueError, match=r"within ±3\.38953e\+38, the range of bfloat16; .*: use float32 or float64\."):
         Params.from_arrays(models.SMALL, arrays).astype("bfloat16")
     arrays["embeddings_norm.scale"] = np.full(12, np.inf, np.float32)
     for name in NAMES:

@@ -146,6 +146,13 @@ def test_token_types_that_are_not_zeros_are_refused():
 
 
 @clause("IN-KEYS")
+@pytest.mark.parametrize("types", [[[0, 0, 0]], [[0, 0], [0, 0]], [[0]], np.zeros((2, 4), int), np.zeros((0, 3), int)])
+def test_token_types_of_another_shape_are_refused(types):
+    with pytest.raises(ValueError, match=r"^token_type_ids must have the shape of token_ids, \(2, 3\), or be left out"):
+        forward(PARAMS, models.inputs_of(IDS, MASK) | {"token_type_ids": types})
+
+
+@clause("IN-KEYS")
 def test_inputs_that_are_no_mapping_are_refused():
     with pytest.raises(TypeError, match="must be a mapping with token_ids and padding_mask; got list"):
         forward(PARAMS, IDS)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import pickle
+import re
 import statistics
 
 import models
@@ -213,9 +214,38 @@ def test_astype_casts_every_parameter():
     assert {array.dtype for array in params.arrays().values()} == {np.dtype("float16")}
     with pytest.raises(ValueError, match="got 'int32'"):
         params.astype("int32")
-    arrays = dict(params.arrays()) | {"embeddings_norm.bias": np.full(12, 1e30)}
-    with pytest.raises(ValueError, match="too large for float16"):
-        Params.from_arrays(CONFIG, arrays).astype("float16")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_parameters_that_have_the_type_are_given_back_themselves(dtype):
+    params = init(CONFIG, dtype=dtype)
+    assert params.astype(dtype) is params
+    assert params.computed_in(dtype)[0] is params
+    one = with_arrays(params, embeddings_norm__bias=np.zeros(12, "float64" if dtype != "float64" else "float32"))
+    assert one.astype(dtype) is not one
+    assert one.astype(dtype) == params
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "words"),
+    [
+        (1e5, "float16", "±65504, the range of float16; got 100000: use bfloat16 or float32 or float64."),
+        (-1e30, "float16", "±65504, the range of float16; got 1e+30: use bfloat16 or float32 or float64."),
+        (3.4e38, "bfloat16", "±3.38953e+38, the range of bfloat16; got 3.4e+38: use float32 or float64."),
+        (1e39, "float32", "±3.40282e+38, the range of float32; got 1e+39: use float64."),
+        (1e300, "float16", "±65504, the range of float16; got 1e+300: use float64."),
+    ],
+)
+def test_numbers_too_large_for_a_type_are_refused_with_its_range_and_the_types_that_hold_them(value, dtype, words):
+    large = with_arrays(init(CONFIG), embeddings_norm__bias=np.append(np.zeros(11), value))
+    with pytest.raises(ValueError, match=f"^embeddings_norm.bias must be within {re.escape(words)}$"):
+        large.astype(dtype)
+
+
+def test_a_policy_is_no_type_of_parameters_and_the_refusal_says_which_is():
+    for refuse in (init(CONFIG).astype, lambda name: from_preset("deberta_v3_demo_en", dtype=name)):
+        with pytest.raises(ValueError, match=r"got 'mixed_bfloat16', a policy .* kept in float32: take 'float32' here"):
+            refuse("mixed_bfloat16")
 
 
 def with_arrays(params, **arrays):

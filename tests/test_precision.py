@@ -21,6 +21,7 @@ from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.known import known
 from deberta_ref.conformance.mistakes.mistake import CANNOT
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
+from deberta_ref.conformance.reports import as_json, html
 from deberta_ref.precision import PRECISIONS
 from deberta_ref.testing import assert_conforms
 
@@ -152,7 +153,9 @@ WRONG = {
     "a constant": lambda y: 0 * y + 1e4,
     "noise": lambda y: np.random.default_rng(0).normal(size=y.shape),
     "the negative": lambda y: -y,
+    "as large as float32 can be": lambda y: y * 1e38,
     "huge": lambda y: y * 1e300,
+    "infinite": lambda y: y * np.inf,
 }
 
 
@@ -166,7 +169,9 @@ def test_of_an_error_that_no_mistake_explains_nothing_is_said(wrong):
     report = report_on(asked, "float16")
     assert not report.conforms
     assert report.diagnosis == ()
-    assert {finding.state for finding in report.evidence} == {"undecided"}
+    assert {(finding.state, finding.sigma) for finding in report.evidence} == {("undecided", 0.0)}
+    assert json.dumps(as_json.document(report), allow_nan=False)
+    assert html.page(report, {case.id: case for case in in_precision("float16")})
 
 
 @pytest.mark.diagnosis
@@ -216,6 +221,8 @@ def test_check_judges_in_a_precision_and_writes_the_evidence(capsys, tmp_path):
     assert "conforms: in float16, 3 cases within the limit" in shown
     document = json.loads(path.read_text())
     assert document["precision"] == "float16"
+    for case in document["cases"]:
+        assert case["reproduce"] == f"deberta-ref check {source}:load --precision float16 --case {case['id']}"
     assert {entry["state"] for entry in document["evidence"]} == {"excluded", "undecided"}
 
 

@@ -55,6 +55,16 @@ def test_a_wrong_port_fails_in_the_cases_that_show_it_with_the_sentence_and_no_t
     assert "output errs by " in done.stdout
     assert "times the float32 rounding error of a right implementation; 4 times are allowed." in done.stdout
     assert "Traceback" not in done.stdout
+    assert "\n$ deberta-ref check my_port.py:load --case model/bucket-64-of-512\n" in done.stdout
+
+
+def test_a_wrong_port_in_a_precision_fails_with_the_command_that_judges_it_in_that_precision(tmp_path):
+    (tmp_path / "my_port.py").write_text(PORT.replace("MODEL", 'mutants["gelu-sigmoid"].model()') + "\n")
+    arguments = ["--deberta-ref-port", "my_port.py:load", "--deberta-ref-precision", "tf32", "-k", "wide"]
+    done = run_pytest(tmp_path, *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "times the tf32 rounding error of a right implementation; 4 times are allowed." in done.stdout
+    assert "\n$ deberta-ref check my_port.py:load --precision tf32 --case precision/wide\n" in done.stdout
 
 
 @pytest.mark.parametrize(

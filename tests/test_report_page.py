@@ -8,12 +8,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_reports import CASES, JUDGED, RIGHT, judged
+from test_reports import CASES, HALF, JUDGED, RIGHT, judged
 
 from deberta_ref import model
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.reports import html
-from deberta_ref.conformance.verdict import Match, Report, Verdict
+from deberta_ref.conformance.verdict import Finding, Match, Report, Verdict
 
 pytestmark = pytest.mark.browser
 
@@ -173,6 +173,21 @@ def test_every_failing_case_can_be_opened(opened):
         assert len(page.find_elements(By.TAG_NAME, "canvas")) == (3 if verdict.found else 0)
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("factor", [1e30, 1e38, 1e150, 1e300])
+def test_errors_of_any_size_are_shown(opened, factor, width):
+    verdicts = []
+    for name in ("model/demo", "model/holes"):
+        found = {"output": CASES[name].expected["output"] * factor}
+        scores = CASES[name].scores(found)
+        verdicts.append(Verdict(name, "model", "fail", scores["output"], scores, "output", found=found))
+    page = opened(Report("p", tuple(verdicts), reasons=("r",)), width=width)
+    details = choose(page, "model/demo")
+    assert "Its error is infinite." in details.text or "times that of right ports" in details.text
+    assert len(page.find_elements(By.TAG_NAME, "canvas")) == 3
+    assert page.execute_script("return document.documentElement.scrollWidth") == width  # nothing hangs over the edge
+
+
 def test_a_port_that_conforms_has_a_page_too(opened, tmp_path):
     page = opened(judged(model))
     assert page.find_element(By.CSS_SELECTOR, "h1 .good").text == "conforms"
@@ -184,12 +199,54 @@ def test_a_port_that_conforms_has_a_page_too(opened, tmp_path):
     opened(Report("nothing", (), reasons=("No case was judged.",)))
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_what_is_known_of_every_mistake_is_shown_long_groups_folded(opened, tmp_path, width, scheme):
+    page = opened(HALF, width=width, scheme=scheme)
+    assert page.find_element(By.CSS_SELECTOR, "h1 .bad").text == "does not conform in bfloat16"
+    section = page.find_element(By.CLASS_NAME, "evidence")
+    assert section.text.startswith("What these cases say of 10 known mistakes, in bfloat16\nThe port has 2 of them; ")
+    groups = section.find_elements(By.TAG_NAME, "details")
+    assert [group.get_attribute("class") for group in groups] == ["has", "undecided", "excluded"]
+    assert [group.get_attribute("open") is not None for group in groups] == [True, True, False]
+    first, second = groups[0].find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert [*" ".join(first.text.split()).split(" GELU is the tanh approximation. ")] == [
+        "gelu-tanh not accepted", "GELU-ERF 31 0.2×",
+    ]  # fmt: skip
+    assert "variance-over-d-minus-1 accepted" in second.text
+    assert "mistake-6" not in section.text
+    groups[2].find_element(By.TAG_NAME, "summary").click()
+    assert "It errs so: 6." in section.text
+    assert page.execute_script("return document.documentElement.scrollWidth") == width  # nothing hangs over the edge
+    screenshot(page, tmp_path / "report.png")
+    page.execute_script("draw()")
+    assert page.find_element(By.CLASS_NAME, "excluded").get_attribute("open") is not None  # as the reader left it
+
+
+def test_where_no_mistake_explains_the_error_nothing_is_said_of_any(opened):
+    none = replace(HALF, evidence=tuple(replace(f, state="undecided", sigma=0.0) for f in HALF.evidence), accepted=())
+    section = opened(none).find_element(By.CLASS_NAME, "evidence")
+    assert "Nothing can be said: no known mistake explains the error of this port." in section.text
+    assert "Undecided 10." in section.text
+    page = opened(RIGHT)
+    assert not page.find_elements(By.CLASS_NAME, "evidence")
+    assert "null" not in page.find_element(By.TAG_NAME, "main").text
+
+
+def test_sentences_on_a_port_that_conforms_are_remarks(opened):
+    said = ("p2c-absent is accepted, but not found.",)
+    headings = lambda report: [heading.text for heading in opened(report).find_elements(By.TAG_NAME, "h2")]
+    assert headings(replace(RIGHT, common=said))[0] == "Remarks"
+    assert headings(replace(RIGHT, common=said, reasons=("r",)))[0] == "What the failing cases have in common"
+
+
 def test_text_from_a_port_is_never_run(opened):
     verdict = Verdict(HOSTILE, HOSTILE, "error", notes=(HOSTILE,), reproduce=HOSTILE, first_tap=HOSTILE)
     report = Report(
         HOSTILE, (verdict,), (Match(HOSTILE, HOSTILE, 1.0, HOSTILE, HOSTILE, (HOSTILE,)),), (HOSTILE,), (HOSTILE,)
     )
-    page = opened(replace(report, seconds=1.0))
+    findings = (Finding(HOSTILE, HOSTILE, HOSTILE, "has", 9.0, 9.0),)
+    page = opened(replace(report, seconds=1.0, evidence=findings))
     page.find_element(By.CSS_SELECTOR, "tr.case button").click()
     assert HOSTILE in page.find_element(By.CLASS_NAME, "details").text
     assert page.title != "run"

@@ -20,7 +20,7 @@ from deberta_ref.conformance.cases.noise import Size
 from deberta_ref.conformance.mistakes.mistake import CHAPTERS
 from deberta_ref.conformance.mistakes.mutants import mutants
 from deberta_ref.conformance.reports import as_json, html, junit, lines, pictures, terminal, words
-from deberta_ref.conformance.verdict import LIMIT, Match, Report, Verdict
+from deberta_ref.conformance.verdict import LIMIT, Finding, Match, Report, Verdict
 
 CASES = {case.id: case for case in corpus()}
 SCHEMA = json.loads(files("deberta_ref.conformance.reports").joinpath("report.schema.json").read_text("utf-8"))
@@ -47,6 +47,17 @@ WRONG = Report(
     ("2 of 5 cases are over the limit.", "1 of 5 cases is without a usable answer."), seconds=3.0,
 )  # fmt: skip
 RIGHT = Report("port.py:load", (PASSED, SKIPPED))
+
+HAS = Finding("gelu-tanh", "GELU-ERF", "GELU is the tanh approximation.", "has", 31.0, 0.2)
+ACCEPTED = Finding("variance-over-d-minus-1", "NORM-VARIANCE", "The variance divides by D - 1.", "has", 12.0, 0.6)
+EXCLUDED = tuple(Finding(f"mistake-{n}", "ATT-P2C", f"It errs so: {n}.", "excluded", 1e9, 9.5) for n in range(7))
+UNDECIDED = Finding("epsilon-1e-6", "NORM-EPSILON", "Epsilon is 1e-6.", "undecided", 0.0, 1e-5)
+HALF = Report(
+    "half.py:load", (replace(PASSED, id="precision/wide", suite="precision"),), (replace(FLIPPED, mutant="gelu-tanh"),),
+    reasons=("It has the mistake gelu-tanh.",), precision="bfloat16", evidence=(HAS, ACCEPTED, *EXCLUDED, UNDECIDED),
+    accepted=("variance-over-d-minus-1",),
+)  # fmt: skip
+"""Judged in bfloat16: every value is within the limit, and it has two known mistakes, one of them accepted."""
 
 
 def judged(model, ids=JUDGED, taps=lambda _name: True, dtype="float32"):
@@ -204,6 +215,9 @@ def test_every_report_says_in_the_same_words_how_well_a_mistake_explains_the_por
     report = Report("p", (FAILED,), (match,), reasons=("r",))
     for text in (shown(report), junit.document(report).decode(), html.page(report, {})):
         assert said in text
+    half = replace(report, precision="bfloat16")
+    for text in (shown(half), junit.document(half).decode(), html.page(half, {})):
+        assert said.replace("float32", "bfloat16") in text
 
 
 def test_every_chapter_that_a_mistake_can_be_of_has_a_topic_and_a_file():
@@ -325,6 +339,7 @@ def test_progress_says_how_many_are_wrong_on_a_terminal_and_nothing_elsewhere(mo
     [
         WRONG,
         RIGHT,
+        HALF,
         Report("p", (PASSED,), reasons=("r",), undecided=True),
         Report("empty", (), reasons=("No case was judged.",)),
     ],
@@ -352,6 +367,15 @@ def test_an_infinite_score_is_null_and_said_to_be_infinite():
     infinite, broken = as_json.document(WRONG)["cases"][2:4]
     assert (infinite["score"], infinite["infinite"], infinite["scores"]) == (None, True, {"result": None})
     assert (broken["score"], broken["infinite"]) == (None, False)
+
+
+def test_the_json_says_what_each_known_mistake_is_and_what_is_known_of_it():
+    document = as_json.document(HALF)
+    assert (document["precision"], document["accepted"]) == ("bfloat16", ["variance-over-d-minus-1"])
+    assert document["evidence"][0] == {
+        "mistake": "gelu-tanh", "clause": "GELU-ERF", "sentence": "GELU is the tanh approximation.", "state": "has",
+        "sigma": 31.0, "size": 0.2,
+    }  # fmt: skip
 
 
 # JUnit
@@ -385,6 +409,33 @@ def test_junit_has_a_test_for_every_case_and_one_for_the_verdict():
     )
     assert "  3.1e5  layers.0.output  <-" in failure.text
     assert failure.text.endswith("$ deberta-ref check port.py:load --case model/demo")
+
+
+def test_junit_has_a_test_for_every_mistake_that_the_port_has_and_what_is_known_of_all():
+    root = parsed(HALF)
+    assert [suite.attrib["name"] for suite in root] == [
+        "deberta-ref.precision", "deberta-ref.evidence", "deberta-ref.verdict",
+    ]  # fmt: skip
+    assert (root.attrib["tests"], root.attrib["failures"], root.attrib["skipped"]) == ("4", "2", "1")
+    tests = {test.attrib["name"]: test for test in root.iter("testcase")}
+    assert {name: [child.tag for child in test] for name, test in tests.items()} == {
+        "wide": [], "gelu-tanh": ["failure"], "variance-over-d-minus-1": ["skipped"], "conforms": ["failure"],
+    }  # fmt: skip
+    assert tests["gelu-tanh"].attrib["classname"] == "deberta-ref.evidence"
+    told = (
+        "GELU is the tanh approximation. In bfloat16 31 standard deviations tell it; its effect here is 0.2 times the "
+        "rounding error; --accept gelu-tanh says that you know."
+    )
+    assert tests["gelu-tanh"][0].attrib["message"] == told
+    assert tests["variance-over-d-minus-1"][0].attrib["message"].endswith("; accepted.")
+    assert tests["conforms"][0].attrib["message"].startswith("does not conform in bfloat16: It has the mistake")
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in root.iter("property")}
+    assert properties.pop("evidence.has.variance-over-d-minus-1").startswith("The variance divides by D - 1.")
+    assert properties == {
+        "precision": "bfloat16", "evidence.has": "2", "evidence.excluded": "7", "evidence.undecided": "1",
+        "evidence.has.gelu-tanh": told,
+    }  # fmt: skip
+    assert not [*parsed(WRONG).iter("property")]
 
 
 def test_junit_is_red_where_no_case_fails_but_too_few_are_judged():
@@ -445,6 +496,15 @@ def test_numbers_that_are_not_finite_are_counted_and_drawn():
     assert sum(picture["histogram"]["counts"]) == 2
 
 
+@pytest.mark.parametrize("size", [1e38, 1e150, 1e300, 1.7e308])
+def test_errors_that_are_too_large_for_a_score_are_drawn_too(size):
+    error = np.array([[0.0, size], [-size, 1.0]])
+    picture = pictures.picture(np.ones((2, 2)), error, ("token", "feature"), Size(1e-6, 1e-6), 100)
+    assert (picture["notNumbers"], picture["differ"], picture["over"], picture["judged"]) == (0, 3, 3, 4)
+    assert json.dumps(picture, allow_nan=False)
+    assert np.isinf(numbers(picture["error"])).tolist() == [False, size > 3.5e38, size > 3.5e38, False]
+
+
 def test_integers_are_right_or_wrong():
     picture = pictures.picture(np.arange(70.0), np.eye(1, 70)[0], ("row", "column"), Size(0.0, 0.0), 1000)
     assert (picture["histogram"], picture["strip"], picture["size"]) == (None, True, [2, 64])
@@ -485,11 +545,28 @@ def test_the_page_is_self_contained(flipped):
     assert "default-src 'none'" in page
 
 
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (HALF, "does not conform in bfloat16"),
+        (replace(HALF, reasons=(), accepted=("a", "b")), "conforms in bfloat16, but for a and b, accepted"),
+        (replace(HALF, undecided=True), "passes what was judged in bfloat16"),
+        (replace(RIGHT, accepted=("a",)), "conforms, but for a, accepted"),
+    ],
+)
+def test_a_conclusion_says_the_precision_and_what_is_accepted(report, said):
+    assert words.conclusion(report) == said
+    page = html.page(report, {})
+    assert f"<title>{report.port} {said}</title>" in page
+    assert f'"conclusion":"{said}"' in page
+
+
 def test_text_in_a_report_cannot_become_html():
     attack = "</script><script>alert(1)</script><!--{{script}}\ud800&amp;"
     verdict = Verdict(attack, attack, "error", notes=(attack,), reproduce=attack)
     match = Match(attack, attack, 1.0, attack, attack)
-    page = html.page(Report(attack, (verdict,), (match,), (attack,), (attack,)), {})
+    finding = Finding(attack, attack, attack, "has", 9.0, 9.0)
+    page = html.page(Report(attack, (verdict,), (match,), (attack,), (attack,), evidence=(finding,)), {})
     assert page.count("<script") == page.count("</script") == html.page(RIGHT, {}).count("<script") == 2
     assert "<!--" not in page
     assert "alert(1)</" not in page

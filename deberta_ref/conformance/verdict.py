@@ -104,6 +104,8 @@ excluded: it does not.
 undecided: these cases cannot tell, in this precision.
 """
 
+STATES: tuple[State, ...] = ("has", "excluded", "undecided")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -137,3 +139,7 @@ class Report:
     def conforms(self) -> bool:
         """Whether there is no reason against it."""
         return not self.reasons
+
+    def known_to_be(self, state: State) -> tuple[Finding, ...]:
+        """What is known of the mistakes that are in a state."""
+        return tuple(finding for finding in self.evidence if finding.state == state)

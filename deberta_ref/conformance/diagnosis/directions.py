@@ -83,7 +83,7 @@ def findings(
             break
         made.append(min(found, key=lambda d: _rms(left - d.change)))
         left = left - made[-1].change
-    explained = _rms(left) <= max(LEFT, SHARE_LEFT * _rms(error))  # EVID-STATE
+    explained = _rms(left) < math.inf and _rms(left) <= max(LEFT, SHARE_LEFT * _rms(error))  # EVID-STATE
     listed = []
     for d in directions:
         decided, sigma = state(d, left + d.change if d in made else left) if explained else ("undecided", 0.0)

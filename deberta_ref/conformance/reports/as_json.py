@@ -28,6 +28,7 @@ def document(report: Report) -> dict[str, Any]:
             {
                 "mistake": finding.mistake,
                 "clause": finding.clause,
+                "sentence": finding.sentence,
                 "state": finding.state,
                 "sigma": finding.sigma,
                 "size": finding.size,

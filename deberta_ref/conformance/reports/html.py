@@ -15,7 +15,10 @@ from deberta_ref.conformance.reports.pictures import pictures
 from deberta_ref.conformance.reports.words import closeness, conclusion, origin, printable
 from deberta_ref.conformance.verdict import Report
 
-SCRIPTS = ("dom.js", "colours.js", "charts.js", "grid.js", "slices.js", "heatmaps.js", "case.js", "table.js", "page.js")
+SCRIPTS = (
+    "dom.js", "colours.js", "charts.js", "grid.js", "slices.js", "heatmaps.js", "case.js", "table.js", "evidence.js",
+    "page.js",
+)  # fmt: skip
 """The parts of the script, in order: each uses those before it."""
 
 
@@ -29,7 +32,7 @@ def page(report: Report, cases: Mapping[str, Case]) -> str:
         entry["taps"] = case.order if case else list(entry["scores"])
         entry["picture"] = drawn.get(entry["id"])
     for entry, match in zip(document["diagnosis"], report.diagnosis, strict=True):
-        entry |= {"closeness": closeness(match), "origin": origin(match)}
+        entry |= {"closeness": closeness(match, report.precision), "origin": origin(match)}
     document["suites"] = SUITES
     document["conclusion"] = conclusion(report)
     script = "\n".join(_part(name) for name in SCRIPTS)

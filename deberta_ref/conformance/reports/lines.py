@@ -8,8 +8,19 @@ from itertools import groupby
 from typing import Literal, TypeAlias
 
 from deberta_ref.conformance.cases.corpus import SUITES
-from deberta_ref.conformance.reports.words import STATUS, cases, closeness, origin, printable, readable, unit, worst
-from deberta_ref.conformance.verdict import Report, Status, Verdict
+from deberta_ref.conformance.reports.words import (
+    STATUS,
+    cases,
+    closeness,
+    effect,
+    known,
+    origin,
+    printable,
+    readable,
+    unit,
+    worst,
+)
+from deberta_ref.conformance.verdict import STATES, Report, Status, Verdict
 
 Style: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "odd"]
 Line: TypeAlias = tuple[tuple[str, Style], ...]
@@ -184,17 +195,16 @@ def _evidence(report: Report, width: int) -> Iterator[Line]:
     """What is known of every mistake in the port, in its precision."""
     if not report.evidence:
         return
-    by_state = {state: [f for f in report.evidence if f.state == state] for state in ("has", "excluded", "undecided")}
+    has, excluded, undecided = map(report.known_to_be, STATES)
     yield from _heading(f"What these cases say of {len(report.evidence)} known mistakes, in {report.precision}")
-    if not by_state["has"] and not by_state["excluded"]:
+    if not has and not excluded:
         yield from _wrapped("Nothing can be said: no known mistake explains the error of this port.", width, "  ")
         return
-    yield from _wrapped(f"Excluded, by 5 standard deviations or more: {len(by_state['excluded'])}.", width, "  ")
-    for finding in by_state["has"]:
-        size = f"its effect here is {readable(finding.size)} times the rounding error"
-        known = "accepted" if finding.mistake in report.accepted else f"--accept {finding.mistake} says that you know"
-        yield from _wrapped(f"It has {finding.mistake}: {finding.sentence} ({size}; {known})", width, "  ", "bad")
-    if undecided := by_state["undecided"]:
+    yield from _wrapped(f"Excluded, by 5 standard deviations or more: {len(excluded)}.", width, "  ")
+    for finding in has:
+        said = f"It has {finding.mistake}: {finding.sentence} ({effect(finding)}; {known(finding, report)})"
+        yield from _wrapped(said, width, "  ", "bad")
+    if undecided:
         names = ", ".join(finding.mistake for finding in undecided)
         yield from _wrapped(
             f"Too small to be seen in {report.precision}, so they may be there or not: {len(undecided)}, {names}.",

@@ -152,9 +152,10 @@ def _valid(case: Case, tap: str) -> Any:
 
 
 def _multiples(error: Array, floor: float) -> Array:
-    """The sizes of errors in floors; infinite if not a number, or if there is an error where the floor is 0."""
+    """The sizes of errors in floors; infinite if not a number or too large, or if there is one where the floor is 0."""
     size = np.where(np.isfinite(error), abs(error), np.inf)
-    return size / floor if floor else np.where(size > 0, np.inf, 0.0)
+    with np.errstate(over="ignore"):
+        return size / floor if floor else np.where(size > 0, np.inf, 0.0)
 
 
 def _score(error: Array, floor: float, measure: Any) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from deberta_ref.conformance.verdict import LIMIT, Match, Report
+from deberta_ref.conformance.verdict import LIMIT, Finding, Match, Report
 from deberta_ref.precision import Precision
 
 STATUS: Mapping[str, str] = MappingProxyType(
@@ -69,10 +69,14 @@ def cases(number: int) -> str:
 
 
 def conclusion(report: Report) -> str:
-    """The verdict in words: 'conforms', 'does not conform', or 'passes what was judged'."""
-    if report.undecided:
-        return "passes what was judged"
-    return "conforms" if report.conforms else "does not conform"
+    """The verdict in words: 'conforms', 'does not conform', or 'passes what was judged'; in which precision.
+
+    'conforms in bfloat16, but for gelu-tanh, accepted' is one as well.
+    """
+    said = "passes what was judged" if report.undecided else "conforms" if report.conforms else "does not conform"
+    where = "" if report.precision == "float32" else f" in {report.precision}"
+    but = f", but for {' and '.join(report.accepted)}, accepted" if report.conforms and report.accepted else ""
+    return f"{said}{where}{but}"
 
 
 def worst(report: Report) -> str:
@@ -93,6 +97,17 @@ def closeness(match: Match, precision: Precision = "float32") -> str:
     if match.score <= LIMIT:
         return f"reproduces your output to within {precision} rounding (score {readable(match.score)})"
     return f"does not reproduce your output (score {readable(match.score)})"
+
+
+def effect(finding: Finding) -> str:
+    """How large a mistake is in these cases: 'its effect here is 0.2 times the rounding error'."""
+    return f"its effect here is {readable(finding.size)} times the rounding error"
+
+
+def known(finding: Finding, report: Report) -> str:
+    """Whether a mistake that the port has is accepted, or else how to accept it."""
+    accepted = finding.mistake in report.accepted
+    return "accepted" if accepted else f"--accept {finding.mistake} says that you know"
 
 
 def origin(match: Match) -> str:

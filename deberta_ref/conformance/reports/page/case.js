@@ -40,7 +40,7 @@ function howFar({ floor, judged, over, differ, notNumbers, maxScore, rmsScore })
   const be = (n) => (n === 1 ? "is" : "are");
   const said = [];
   if (!floor) said.push(`It is exact: each number is right or wrong. ${differ} of ${judged} ${be(differ)} wrong.`);
-  else if (maxScore === null) said.push("Its error is infinite.");
+  else if (maxScore === null || rmsScore === null) said.push("Its error is infinite.");
   else {
     said.push(`Its largest error is ${readable(maxScore)} times that of right ports,`,
       `its root mean square ${readable(rmsScore)} times.`,

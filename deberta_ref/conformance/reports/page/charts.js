@@ -4,14 +4,14 @@ const power = (n) => (n < -3 || n > 3 ? `1e${n}` : String(Number((10 ** n).toPre
 
 /**
  * A histogram: `bins` are lists of parts, [count, colour], from 10 ** first on, perDecade of them a decade. `height`
- * makes a part of the chart's height, from 0 to 1, of a count.
+ * makes a part of the chart's height, from 0 to 1, of a count. `end` is a word for the end of the axis.
  */
-function histogram({ bins, first, perDecade, height, label, title, infinite }) {
+function histogram({ bins, first, perDecade, height, label, title, end = null }) {
   const last = first + bins.length / perDecade, decades = last - first;
   const place = (log) => `${(100 * (log - first)) / decades}%`;
   const ticks = [];
   for (let n = first; n <= last; n += Math.ceil(decades / 6)) ticks.push(n);
-  const word = (n) => (n === first ? `≤ ${power(n)}` : n === last && infinite ? "inf" : power(n));
+  const word = (n) => (n === first ? `≤ ${power(n)}` : n === last ? end ?? power(n) : power(n));
   const bar = (parts, i) => {
     const all = parts.reduce((sum, [size]) => sum + size, 0);
     const part = ([size, colour]) => size > 0 && h("div", { style: { flex: String(size), background: colour } });
@@ -22,15 +22,20 @@ function histogram({ bins, first, perDecade, height, label, title, infinite }) {
     h("i", {}, `limit ${report.limit}`));
   return h("div", { class: "histogram", role: "img", "aria-label": label },
     h("div", { class: "bars" }, bins.map(bar), limit),
-    h("div", { class: "ticks" }, ticks.map((n) => h("span", { style: { left: place(n) } }, word(n)))));
+    h("div", { class: "ticks" }, ticks.map((n) =>
+      h("span", { class: n === last ? "last" : null, style: { left: place(n) } }, word(n)))));
 }
 
-/** The scores of all cases: four bins a decade, and those that are infinite at the end. */
+const LONGEST = 12; // decades; what lies beyond is one more
+
+/** The scores of all cases: four bins a decade, and at the end those that are infinite or beyond the longest axis. */
 function scoresHistogram(entries) {
   const scored = entries.map(scoreOf).filter((score) => score !== null);
   const first = -2, infinite = scored.includes(Infinity);
   const largest = Math.max(1, ...scored.filter(Number.isFinite));
-  const last = Math.ceil(Math.log10(largest) + 0.01) + (infinite ? 1 : 0);
+  const beyond = largest > 10 ** LONGEST;
+  const last = beyond ? LONGEST + 1 : Math.ceil(Math.log10(largest) + 0.01) + (infinite ? 1 : 0);
+  const end = beyond ? `> ${power(LONGEST)}` : infinite ? "inf" : null;
   const within = css(scoreColour(report.limit));
   const bins = Array.from({ length: 4 * (last - first) }, () => [[0, within], [0, "var(--bad)"]]);
   for (const score of scored) {
@@ -40,9 +45,10 @@ function scoresHistogram(entries) {
   const most = Math.max(1, ...bins.map(([a, b]) => a[0] + b[0]));
   const over = scored.filter((score) => score > report.limit).length;
   return histogram({
-    bins, first, infinite, perDecade: 4, height: (n) => n / most,
+    bins, first, perDecade: 4, end, height: (n) => n / most,
     label: `Scores of ${count(scored.length, "case")} on a logarithmic axis; ${over} are over the limit.`,
-    title: (n, log) => `${count(n, "case")} from ${readable(10 ** log)} to ${readable(10 ** (log + 0.25))}`,
+    title: (n, log) => (end && log + 0.25 >= last ? `${count(n, "case")} of ${end}`
+      : `${count(n, "case")} from ${readable(10 ** log)} to ${readable(10 ** (log + 0.25))}`),
   });
 }
 

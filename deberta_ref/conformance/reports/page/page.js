@@ -42,7 +42,7 @@ function diagnosis() {
       h("ol", { class: "matches" }, report.diagnosis.slice(0, 5).map(match)),
     ],
     report.common.length > 0 && [
-      h("h2", {}, "What the failing cases have in common"),
+      h("h2", {}, report.conforms ? "Remarks" : "What the failing cases have in common"),
       h("ul", {}, report.common.map((sentence) => h("li", {}, sentence))),
     ]);
 }
@@ -75,6 +75,7 @@ function draw() {
   document.getElementById("report").replaceChildren(
     header(),
     h("div", { class: "columns" }, diagnosis(), scores()),
+    evidence() ?? "",
     h("section", {}, h("h2", {}, "Cases"), filters(), h("div", { id: "cases" })),
     h("footer", {}, h("p", { class: "facts" },
       "The chapters are in spec/ of deberta_ref; --json writes all of this for programs.")));
