@@ -4,6 +4,7 @@ That takes minutes, so all but a sample is left out by default: ``pytest -m diag
 """
 
 import json
+import warnings
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -77,7 +78,9 @@ class Port:
         if case.suite not in self.offers:
             raise NotOffered(f"no {case.suite} here")
         try:
-            return {name: self.returned(value) for name, value in self.computed(case).items()}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # float16 overflows in some cases
+                return {name: self.returned(value) for name, value in self.computed(case).items()}
         except CANNOT as error:
             raise PortError(str(error)) from error
 

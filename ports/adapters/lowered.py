@@ -34,10 +34,9 @@ def _torch(
     def load(checkpoint_dir: str) -> Any:
         model = change(DebertaV2Model.from_pretrained(checkpoint_dir, dtype=dtype).eval())
 
-        @torch.no_grad()
         def run(inputs: dict[str, Any]) -> Any:
             ids, mask = (torch.from_numpy(inputs[name]) for name in ("token_ids", "padding_mask"))
-            with torch.autocast("cpu", dtype=autocast) if autocast else nullcontext():
+            with torch.no_grad(), torch.autocast("cpu", dtype=autocast) if autocast else nullcontext():
                 return model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
 
         return run
@@ -55,7 +54,9 @@ weights_float16 = _torch(change=lambda model: model.half().float())
 
 def _hooked(classes: tuple[str, ...], dtype: Any, *, inputs: bool = False) -> Callable[[Any], Any]:
     """Rounds what modules of these classes return to a type; or what they are given as well."""
-    rounded = lambda x: x.to(dtype).to(x.dtype) if torch.is_tensor(x) and x.is_floating_point() else x
+
+    def rounded(x: Any) -> Any:
+        return x.to(dtype).to(x.dtype) if torch.is_tensor(x) and x.is_floating_point() else x
 
     def change(model: Any) -> Any:
         for module in model.modules():

@@ -12,8 +12,10 @@ or the other neighbour where float32 noise decides between the two.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,9 @@ FACTOR = 2.25
 """By what factor a port's error may differ from the predicted one, in any case. Measured: up to 2.1 if other operations
 or their results are in that precision too; 8 for the next rougher precision; 3.8 and more for mistakes."""
 
-LEFT = 0.75
-"""What share of its error a way to compute may leave unexplained in a case, to predict the values and not the size
-alone. Measured on the right way: up to 0.4, and 0.72 where each token has a scale."""
+LEFT = 0.7
+"""What share of its error a way to compute may leave unexplained, in the median case, to predict the values and not the
+size alone. Measured on the right way: up to 0.1, and 0.6 where each token has a scale; on other ways: 0.9."""
 
 NOTABLE = 20.0
 """So many times the rounding error of float32 is an error that can be explained in parts."""
@@ -42,55 +44,52 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
     The score is the factor by which the port's error differs from the predicted one, in the worst case: 1 if it never
     differs. If one predicts the values, those that predict the size alone are left out.
     """
-    by_value, by_size = [], []
+    by_value: list[tuple[float, Match]] = []
+    by_size: list[tuple[float, Match]] = []
     for precision in PRECISIONS:
-        for way in (way for lowered in precision.of(Lowered) for way in lowered.ways):
+        (lowered,) = precision.of(Lowered)
+        for way in lowered.ways:
             left, factor = _compared(precision, way, evidence, out_of_time)
-            if left <= LEFT:
-                by_value.append(replace(precision.match(factor), by_size=False, left=left))
-            elif factor <= FACTOR:
-                by_size.append(precision.match(factor))
-    by_value.sort(key=lambda match: match.left or 0.0)
-    best = {match.mutant: match for match in reversed(by_value or sorted(by_size, key=lambda match: match.score))}
-    return [*reversed(best.values())]
+            match = precision.match(factor)
+            if factor <= FACTOR and left <= LEFT:
+                by_value.append((left, replace(match, by_size=False, left=left)))
+            elif factor <= FACTOR and lowered.by_size:
+                by_size.append((factor, match))
+    best: dict[str, Match] = {}
+    for _, match in sorted(by_value or by_size, key=lambda found: found[0]):
+        best.setdefault(match.mutant, match)
+    return [*best.values()]
 
 
 def _compared(
     precision: Mistake, way: Way, evidence: Sequence[Evidence], out_of_time: Callable[[], bool]
 ) -> tuple[float, float]:
-    """How much of the port's error this leaves unexplained, and by what factor it is off in size.
+    """How much of the port's error this leaves unexplained, in the median, and by what factor it is off at most.
 
-    Both are infinite once a case has ruled them out, or if the time is up before.
+    Stops at the first case in which it is off by more than ``FACTOR``; infinite if the time is up before.
     """
-    lefts, factor = [0.0], 1.0
+    lefts, factor = [], 1.0
     model = way.model()
     for e in evidence:
-        if out_of_time() or (math.isinf(lefts[-1]) and math.isinf(factor)):
+        if out_of_time() or factor > FACTOR:
             return math.inf, math.inf
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # float16 may overflow here as it may in the port
                 theirs = predicted(model, e.case, precision.params(e.case), way.dtype, e.found)
         except CANNOT:
             return math.inf, math.inf
-        left = _left(e, theirs)
-        lefts.append(math.inf if left > LEFT or math.isinf(lefts[-1]) else left)
-        off = _factor(e, theirs)
-        factor = math.inf if off > FACTOR else max(factor, off)
-    return math.sqrt(sum(left**2 for left in lefts) / (len(lefts) - 1)), factor
+        lefts += _left(e, theirs)
+        factor = max(factor, _factor(e, theirs))
+    return median(lefts) if lefts else math.inf, factor
 
 
-def _left(e: Evidence, theirs: Mapping[str, Any]) -> float:
-    """The share of the port's error, in the worst of the values, that remains if this is the truth.
-
-    0 in a case that the port has right, or in one with padded positions: what is rounded there depends on padding.
-    """
-    if not e.fails or not e.case.inputs["padding_mask"].all():
-        return 0.0
+def _left(e: Evidence, theirs: Mapping[str, Any]) -> list[float]:
+    """The share of the error of every wrong value that remains if this is the truth."""
     with np.errstate(all="ignore"):
         whole, unexplained = e.case.errors(e.found), e.case.with_values(expected=theirs).errors(e.found)
     floors = e.case.floors
-    notable = [name for name, size in whole.items() if size.rms > NOTABLE * floors[name].rms]
-    return max((unexplained[name].rms / whole[name].rms for name in notable), default=0.0)
+    return [unexplained[name].rms / size.rms for name, size in whole.items() if size.rms > NOTABLE * floors[name].rms]
 
 
 def _factor(e: Evidence, theirs: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ from deberta_ref.conformance.cases.precisions import Way, cut, of_attention, pro
 from deberta_ref.conformance.cases.variants import Edit
 from deberta_ref.conformance.mistakes.loading import bfloat16
 from deberta_ref.conformance.mistakes.mistake import Lowered, Mistake, Returned, Rounding
-from deberta_ref.conformance.mistakes.quantised import TOKENS, affine, signed_largest, stored, symmetric
+from deberta_ref.conformance.mistakes.quantised import TOKENS, Scheme, affine, signed_largest, stored, symmetric
 from deberta_ref.fast import gelu
 from deberta_ref.params import Linear
 from deberta_ref.precision import Array
@@ -97,22 +97,22 @@ def activated(rounding: Rounding) -> Functions:
     return {"gelu": lambda x: rounding(gelu(rounding(x)))}
 
 
-BETWEEN_LAYERS = (Edit("model.after_attention", "output", "rounded(_)"),)
+BETWEEN_LAYERS = (Edit("model.after_attention", "output", "in_half(_)"),)
 """What goes from layer to layer is rounded."""
 
-HIDDEN_STATES = (Edit("model.embed", "return", "rounded(_)"), *BETWEEN_LAYERS)
+HIDDEN_STATES = (Edit("model.embed", "return", "in_half(_)"), *BETWEEN_LAYERS)
 """The embeddings are rounded as well."""
 
 RESIDUALS = (
     Edit(
         "model.after_attention",
         "attention.output",
-        "layer_norm(rounded(rounded(x) + rounded(linear(context, p.attention_output))), p.attention_norm)",
+        "layer_norm(in_half(in_half(x) + in_half(linear(context, p.attention_output))), p.attention_norm)",
     ),
     Edit(
         "model.after_attention",
         "output",
-        "layer_norm(rounded(rounded(x) + rounded(linear(inner, p.down))), p.feedforward_norm)",
+        "layer_norm(in_half(in_half(x) + in_half(linear(inner, p.down))), p.feedforward_norm)",
     ),
 )
 """Both sums of a layer are of rounded numbers, and rounded."""
@@ -121,9 +121,9 @@ SUMS = (
     Edit(
         "model.after_attention",
         "attention.output",
-        "layer_norm(rounded(x + linear(context, p.attention_output)), p.attention_norm)",
+        "layer_norm(in_half(x + linear(context, p.attention_output)), p.attention_norm)",
     ),
-    Edit("model.after_attention", "output", "layer_norm(rounded(x + linear(inner, p.down)), p.feedforward_norm)"),
+    Edit("model.after_attention", "output", "layer_norm(in_half(x + linear(inner, p.down)), p.feedforward_norm)"),
 )
 """Both sums of a layer are rounded."""
 
@@ -148,7 +148,7 @@ def per_token(x: Array, steps: float) -> Array:
     return symmetric(x.reshape(-1, x.shape[-1]), None, steps).reshape(x.shape)
 
 
-def quantised(weights: Callable[[Array], Array], activations: Callable[[Array], Array]) -> Functions:
+def quantised(weights: Scheme, activations: Callable[[Array], Array]) -> Functions:
     """Linear maps whose weights and operands are rounded to whole multiples of a scale of their own."""
 
     def linear(x: Array, p: Linear) -> Array:
@@ -159,7 +159,7 @@ def quantised(weights: Callable[[Array], Array], activations: Callable[[Array], 
 
 def _in_half(name: str, type_: str, rounding: Rounding) -> Iterator[Mistake]:
     """One part of the model alone in a half precision."""
-    rounded = {"rounded": rounding}
+    alone = {"in_half": rounding}
     parts: dict[str, tuple[str, str, tuple[Way, ...]]] = {
         "autocast": (
             "NUM-DTYPE",
@@ -171,12 +171,12 @@ def _in_half(name: str, type_: str, rounding: Rounding) -> Iterator[Mistake]:
         "hidden-state": (
             "NUM-DTYPE",
             f"The hidden state is rounded to {type_} between the layers; all else is float32.",
-            (_float32(rounded, *HIDDEN_STATES), _float32(rounded, *BETWEEN_LAYERS)),
+            (_float32(alone, *HIDDEN_STATES), _float32(alone, *BETWEEN_LAYERS)),
         ),
         "residual": (
             "NUM-DTYPE",
             f"The residual sums alone are computed in {type_}.",
-            (_float32(rounded, *RESIDUALS), _float32(rounded, *SUMS)),
+            (_float32(alone, *RESIDUALS), _float32(alone, *SUMS)),
         ),
     }
     for part, (clause, sentence, ways) in parts.items():
@@ -186,56 +186,60 @@ def _in_half(name: str, type_: str, rounding: Rounding) -> Iterator[Mistake]:
 def _both(made: Callable[[Rounding], Functions], rounding: Rounding) -> tuple[Way, ...]:
     """Operands and results rounded, or results alone."""
     (name,) = made(rounding)
-    exact = {"layer_norm": ops.layer_norm, "gelu": gelu}[name]
+    exact: Callable[..., Any] = ops.layer_norm if name == "layer_norm" else gelu
     return _float32(made(rounding)), _float32({name: lambda *arguments: rounding(exact(*arguments))})
 
 
 def _dynamic() -> Iterator[Mistake]:
-    """Linear maps in 8 bits whose operands are rounded as they come, by the rules of PyTorch and of ONNX Runtime."""
-    per_row = partial(symmetric, size=None, steps=127)
-    schemes: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    """Linear maps in 8 bits whose operands are rounded as they come, by the rules of ONNX Runtime and of PyTorch."""
+    schemes: dict[str, tuple[str, Scheme]] = {
         "int8-onnxruntime": ("int8", partial(symmetric, size=0, steps=127)),
-        "int8-onnxruntime-channels": ("int8, with a scale for each output", per_row),
+        "int8-onnxruntime-channels": ("int8, with a scale for each output", partial(symmetric, size=None, steps=127)),
         "uint8-onnxruntime": ("uint8", partial(affine, size=0, bits=8)),
         "uint8-onnxruntime-channels": ("uint8, with a scale for each output", partial(affine, size=None, bits=8)),
     }
     for name, (said, scheme) in schemes.items():
         functions = quantised(scheme, partial(per_tensor, bits=8))
-        ways = Lowered((_float32(functions, *WITHOUT_RELATIVE), _float32(functions)))
+        predicted = _predicted(_float32(functions, *WITHOUT_RELATIVE), _float32(functions))
         sentence = f"Dynamic quantization as ONNX Runtime's: weights {said}, operands of linear maps uint8"
-        yield Mistake(f"precision-{name}-matmul", "NOISE-LEGAL", f"{sentence}; embeddings as they are.", ways)
-        effects = ways, stored(partial(affine, size=0, bits=8), TOKENS)
+        yield Mistake(f"precision-{name}-matmul", "NOISE-LEGAL", f"{sentence}; embeddings as they are.", predicted)
+        effects = predicted, stored(partial(affine, size=0, bits=8), TOKENS)
         yield Mistake(f"precision-{name}", "NOISE-LEGAL", f"{sentence}, and the token embeddings uint8.", effects)
-    torch = quantised(partial(symmetric, size=0, steps=127.5), partial(per_tensor, bits=7))
+    torch = partial(symmetric, size=0, steps=127.5)
     yield Mistake(
         "precision-int8-torch",
         "NOISE-LEGAL",
         "Dynamic quantization as PyTorch's: weights int8, operands of linear maps 7 bits.",
-        Lowered(
-            (_float32(torch), _float32(quantised(partial(symmetric, size=0, steps=127.5), partial(per_tensor, bits=8))))
-        ),
+        _predicted(*(_float32(quantised(torch, partial(per_tensor, bits=bits))) for bits in (7, 8))),
     )
-    for bits in (8, 4):
-        for name, scheme in (("", signed_largest), ("-affine", affine)):
-            functions = quantised(partial(scheme, size=32, bits=bits), lambda x: x)
-            yield Mistake(
-                f"precision-int{bits}-onnxruntime-blocks{name}",
-                "NOISE-LEGAL",
-                f"Weights have {bits} bits in blocks, as ONNX Runtime's MatMulNBits, but those of relative embeddings.",
-                Lowered((_float32(functions, *WITHOUT_RELATIVE),)),
-            )
-    tokens = partial(symmetric, size=None, steps=127.5)
+    ways = (quantised(partial(symmetric, size=None, steps=n), partial(per_token, steps=n)) for n in (127.5, 127))
     yield Mistake(
         "precision-int8-tokens",
         "NOISE-LEGAL",
         "Weights are int8 with a scale for each output, and operands of linear maps int8 with a scale for each token.",
-        Lowered(
-            (
-                _float32(quantised(tokens, partial(per_token, steps=127.5))),
-                _float32(quantised(per_row, partial(per_token, steps=127))),
-            )
-        ),
+        _predicted(*map(_float32, ways)),
     )
+
+
+def _blocks() -> Iterator[Mistake]:
+    """Weights in blocks by ONNX Runtime's rules, which leave those of the relative embeddings."""
+    for bits in (8, 4):
+        schemes: dict[str, Scheme] = {
+            "": partial(signed_largest, size=32, bits=bits),
+            "-affine": partial(affine, size=32, bits=bits),
+        }
+        for name, scheme in schemes.items():
+            yield Mistake(
+                f"precision-int{bits}-onnxruntime-blocks{name}",
+                "NOISE-LEGAL",
+                f"Weights have {bits} bits in blocks, as ONNX Runtime's MatMulNBits, but those of relative embeddings.",
+                _predicted(_float32(quantised(scheme, lambda x: x), *WITHOUT_RELATIVE)),
+            )
+
+
+def _predicted(*ways: Way) -> Lowered:
+    """What only its values tell, not their size."""
+    return Lowered(ways, by_size=False)
 
 
 PRECISIONS = (
@@ -296,6 +300,7 @@ PRECISIONS = (
     *_in_half("float16", "float16", float16),
     *_in_half("bfloat16", "bfloat16", bfloat16),
     *_dynamic(),
+    *_blocks(),
 )
 """The lower precisions that are recognised in a port that is judged in float32."""
 

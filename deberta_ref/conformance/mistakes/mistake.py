@@ -62,6 +62,7 @@ class Lowered:
 
     ways: tuple[Way, ...]
     mutants: tuple[str, ...] = ()  # those that are this too: of a port that rounds otherwise they predict no value
+    by_size: bool = True  # whether the size of the errors alone tells it
 
 
 @dataclass(frozen=True)
