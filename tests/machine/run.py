@@ -78,15 +78,15 @@ def wrong(outputs):
 class Measured:
     """What came of some mutants: totals, and those that differ, one of each behaviour."""
 
-    def __init__(self, models, evaluate):
-        self.models, self.evaluate = models, evaluate
-        self.right = self.all_of(self.module(evaluate.tree()))
-        self.right64 = self.all_of(self.module(evaluate.tree()), "float64")
+    def __init__(self, models, installed):
+        self.models, self.installed = models, installed
+        self.right = self.all_of(self.module(installed.tree()))
+        self.right64 = self.all_of(self.module(installed.tree()), "float64")
         self.totals = Counter(dict.fromkeys(("made", "raising", "slow", "equivalent", "rounding"), 0))
         self.mutants = []
 
     def module(self, tree):
-        return self.evaluate.load(compile(tree, self.evaluate.FILE, "exec"))
+        return self.installed.load(compile(tree, self.installed.FILE, "exec"))
 
     def all_of(self, module, dtype="float32"):
         given = {name: self.models.answer(module, case, dtype) for name, case in CASES.items()}
@@ -108,7 +108,7 @@ class Measured:
     def came(self, mutant):
         """What a mutant is, and its outputs if it is different."""
         try:
-            module = self.evaluate.load(mutant.code(self.evaluate.FILE))
+            module = self.installed.load(mutant.code(self.installed.FILE))
             if all(self.models.answer(module, CASES[name]) is None for name in FIRST):
                 return "raising", {}
             outputs = self.all_of(module)
@@ -116,7 +116,7 @@ class Measured:
                 return "equivalent", {}
             if not rejected(outputs) and self.rounds(self.all_of(module, "float64")):
                 return "rounding", {}
-        except self.evaluate.TooSlow:
+        except self.installed.TooSlow:
             return "slow", {}
         except Exception:  # noqa: BLE001 - whatever a module raises when it is executed
             return "raising", {}
@@ -142,17 +142,17 @@ class Measured:
 
 def measured(options):
     """The record of mutants that ``--save`` writes; needs PyTorch."""
-    import evaluate  # noqa: PLC0415 - --from needs no PyTorch
+    import installed  # noqa: PLC0415 - --from needs no PyTorch
 
-    with evaluate.Models(list(CASES.values())) as models:
-        measure = Measured(models, evaluate)
+    with installed.Models(list(CASES.values())) as models:
+        measure = Measured(models, installed)
         if wrong(measure.right):
             sys.exit("transformers itself is wrong: nothing can be said of its mutants.")
-        possible = evaluate.made(models)
+        possible = installed.made(models)
         for mutant in chosen(possible, options, lambda mutant: mutant.id):
             measure.take(mutant)
     totals = {"possible": len(possible), **measure.totals}
-    return {"version": evaluate.version(), "totals": totals, "mutants": measure.mutants}
+    return {"version": installed.version(), "totals": totals, "mutants": measure.mutants}
 
 
 def chosen(mutants, options, identity):
