@@ -12,6 +12,7 @@ loaded in memory and answers the golden cases of whole models. No case is left o
 
     {"version": transformers' version,
      "totals": {"possible": n, "made": n, "raising": n, "slow": n, "equivalent": n, "rounding": n},
+     "others": {id: "raising", "slow", "equivalent" or "rounding"},
      "mutants": [{"id", "function", "kind", "before", "after": str,
                   "alike": ids of other mutants that give the same,
                   "outputs": {case id: float32 (B, T, D)}, without the cases in which it raises an error}]}
@@ -83,7 +84,7 @@ class Measured:
         self.right = self.all_of(self.module(installed.tree()))
         self.right64 = self.all_of(self.module(installed.tree()), "float64")
         self.totals = Counter(dict.fromkeys(("made", "raising", "slow", "equivalent", "rounding"), 0))
-        self.mutants = []
+        self.mutants, self.others = [], {}
 
     def module(self, tree):
         return self.installed.load(compile(tree, self.installed.FILE, "exec"))
@@ -97,6 +98,7 @@ class Measured:
         came, outputs = self.came(mutant)
         if came != "different":
             self.totals[came] += 1
+            self.others[mutant.id] = came
             return
         for other in self.mutants:
             if alike(other["outputs"], outputs):
@@ -152,7 +154,7 @@ def measured(options):
         for mutant in chosen(possible, options, lambda mutant: mutant.id):
             measure.take(mutant)
     totals = {"possible": len(possible), **measure.totals}
-    return {"version": installed.version(), "totals": totals, "mutants": measure.mutants}
+    return {"version": installed.version(), "totals": totals, "others": measure.others, "mutants": measure.mutants}
 
 
 def chosen(mutants, options, identity):
