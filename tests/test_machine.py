@@ -26,8 +26,8 @@ class Layer:
         return self.key_proj(score) + self.query_proj(score)
 """
 
-STEP = 50
-"""Of the mutants that are possible, every 50th is made."""
+STEP = 17
+"""Of the mutants that are possible, every 17th is made; some 30 of these compute something else, each in its way."""
 
 
 def made(lines=range(1, 10)):
@@ -94,7 +94,8 @@ def test_mistakes_that_a_machine_makes_are_rejected_and_some_are_named(tmp_path,
     count = run.main(["--from", str(record)])
     print(capsys.readouterr().out)
     assert count["possible"] >= 2000
-    assert count["made"] >= 40
+    assert count["made"] >= 100
+    assert count["named"] + count["unnamed"] >= 30
     assert count["slow"] == 0
     assert count["escaped"] == 0
-    assert count["named"] / (count["named"] + count["unnamed"]) >= 0.1
+    assert count["named"] / (count["named"] + count["unnamed"]) >= 0.15

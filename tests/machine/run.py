@@ -163,7 +163,8 @@ def chosen(mutants, options, identity):
 
 def diagnosed(record, options):
     """Print what the diagnosis says of each mutant; the number of those that are wrong, rejected, and named."""
-    count, seconds = Counter(), []
+    count: dict[str, int] = dict.fromkeys(("distinct", "rejected", "named", "unnamed", "silent", "escaped"), 0)
+    seconds = []
     for mutant in record["mutants"]:
         outputs = mutant["outputs"]
         count["distinct"] += 1
