@@ -16,6 +16,9 @@ loaded in memory and answers the golden cases of whole models. No case is left o
      "mutants": [{"id", "function", "kind", "before", "after": str,
                   "alike": ids of other mutants that give the same,
                   "outputs": {case id: float32 (B, T, D)}, without the cases in which it raises an error}]}
+
+A mutant is "equivalent" if it gives the same bits in every case, and "rounding" if it only rounds otherwise, or is
+right but for long inputs, which it may refuse.
 """
 
 import argparse
