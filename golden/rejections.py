@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deberta_ref.conformance.cases.corpus import SUITES, Case
+from deberta_ref.conformance.diagnosis.directions import findings
 from deberta_ref.conformance.mistakes.mutants import mutants
+from deberta_ref.precision import Precision
 
 JUDGED = ("output", "operation", "text")
 """Where a mistake shows that a case could reject; tests/test_mutants.py rejects the others directly."""
+
+
+HALVES: tuple[Precision, ...] = ("float16", "bfloat16", "tf32")
+
+
+def in_halves(cases: Sequence[Case]) -> str:
+    """A Markdown table: which known mistakes the cases can show in a lower precision. It takes a minute."""
+    lines = [
+        "",
+        "## In lower precisions",
+        "",
+        "Whether the cases of the suite `precision` can tell a port with the mistake from a right one (EVID-STATE), in",
+        "the port's own precision, and how large its effect on the output is, in multiples of the rounding error.",
+        "",
+        "| mistake | " + " | ".join(HALVES) + " |",
+        "|---|" + "---|" * len(HALVES),
+    ]
+    found = {}
+    for precision in HALVES:
+        asked = [replace(case, precision=precision) for case in cases if case.suite == "precision"]
+        right = findings([(case, {"output": case.expected["output"]}) for case in asked], precision)[0]
+        found[precision] = {finding.mistake: finding for finding in right}
+    for name in dict.fromkeys(name for findings_ in found.values() for name in findings_):
+        cells = [found[precision].get(name) for precision in HALVES]
+        said = [f"{'yes' if f.state == 'excluded' else 'no'}, {f.size:.2g}" if f else "" for f in cells]
+        lines.append(f"| `{name}` | " + " | ".join(said) + " |")
+    counts = [sum(f.state == "excluded" for f in found[p].values()) for p in HALVES]
+    told = ", ".join(f"{n} of {len(found[p])} in {p}" for p, n in zip(HALVES, counts, strict=True))
+    return "\n".join([*lines, "", f"Can be told: {told}."]) + "\n"
 
 
 def matrix(cases: Sequence[Case]) -> str:

@@ -75,6 +75,22 @@ MUTANTS = (
         Edit("conformance.judging.judge.against", "return", "[]"),
     ),
     Mistake(
+        "clauses-held-in-part",
+        "EVID-CLAUSES",
+        "Every clause is held, whatever its mistakes are.",
+        Edit(
+            "conformance.verdict.clauses",
+            "return",
+            "dict.fromkeys(states, 'held')",
+        ),
+    ),
+    Mistake(
+        "weights-of-the-checkpoint",
+        "PREC-WEIGHTS",
+        "A port is judged with the weights of the checkpoint, whatever it uses.",
+        Edit("conformance.ports.weights.with_weights", "found", "case"),
+    ),
+    Mistake(
         "bits-cut-off",
         "REC-BITS",
         "Values are cut off to their significant bits, not rounded.",

@@ -330,6 +330,8 @@ def bias_inside(module):
     return module._bias_inside(np.float16([[1.0, 1.0]]), p)[0, 0] == 1 + 2.0**-10
 
 
+WHOLE = next(case for case in corpus() if case.id == "model/whole")
+
 PACKAGE = {
     "scale-in-half": lambda module: module.scaled(np.float16([3]), 3)[0] == np.float16(3**0.5),
     "sums-in-half": lambda module: (
@@ -350,6 +352,16 @@ PACKAGE = {
         == "excluded"
     ),
     "mistakes-forgiven": lambda module: module.against([Match("a", "b", 1.0, "c", "d")], ()) != [],
+    "clauses-held-in-part": lambda module: (
+        module.clauses([module.Finding("a", "GELU-ERF", "…", "has", 9.0, 1.0)]) == {"GELU-ERF": "broken"}
+    ),
+    "weights-of-the-checkpoint": lambda module: bool(
+        module.with_weights(WHOLE, lambda _case: {"encoder.rel_embeddings.weight": np.zeros((16, 24))})[0]
+        .expected["relative_embeddings"]
+        .std(axis=0)
+        .max()
+        < 1e-9
+    ),
     "bits-cut-off": lambda module: module._shortened(np.float32([1 + 2.0**-7 + 2.0**-8]), 8)[0] == 1 + 2.0**-6,
     "taps-of-padded-tokens-filled": lambda module: not fed(module).any(),
     "summary-without-signs": lambda module: {-1.0, 1.0} == set(module.signs(48).ravel()),
@@ -392,7 +404,7 @@ PACKAGE = {
 
 @clause("VEC-PADDED", "VEC-SUMMARY", "VEC-FILES", "REC-MIXER", "REC-FACTORS", "REC-VALUES", "REC-IDS")
 @clause("HALF-RESULTS", "HALF-PRODUCTS", "HALF-SOFTMAX", "HALF-NORM", "HALF-POLICY", "HALF-OVERFLOW")
-@clause("PREC-WAYS", "PREC-FLOOR", "EVID-STATE", "EVID-CONFORMS", "REC-BITS")
+@clause("PREC-WAYS", "PREC-FLOOR", "PREC-WEIGHTS", "EVID-STATE", "EVID-CLAUSES", "EVID-CONFORMS", "REC-BITS")
 @clause("NOISE-FLOOR", "NOISE-SCORE", "JUDGE-LIMIT", "JUDGE-CASE", "JUDGE-FIRST", "JUDGE-SHOWN", "JUDGE-CONFORMS")
 @pytest.mark.parametrize("name", OF_THE_PACKAGE)
 def test_a_mistake_of_the_package_itself_is_rejected(name):

@@ -22,6 +22,7 @@ from deberta_ref.conformance.mistakes.known import known
 from deberta_ref.conformance.mistakes.mistake import CANNOT
 from deberta_ref.conformance.ports.protocol import NotOffered, PortError
 from deberta_ref.conformance.reports import as_json, html
+from deberta_ref.conformance.verdict import clauses
 from deberta_ref.precision import PRECISIONS
 from deberta_ref.testing import assert_conforms
 
@@ -172,6 +173,14 @@ def test_of_an_error_that_no_mistake_explains_nothing_is_said(wrong):
     assert {(finding.state, finding.sigma) for finding in report.evidence} == {("undecided", 0.0)}
     assert json.dumps(as_json.document(report), allow_nan=False)
     assert html.page(report, {case.id: case for case in in_precision("float16")})
+
+
+@clause("EVID-CLAUSES")
+def test_a_clause_is_held_if_all_of_its_mistakes_are_excluded():
+    found = clauses(handed("p2c-index-flipped", "float16").evidence)
+    assert found["ATT-P2C"] == "broken"
+    assert found["ATT-SCALE"] == "held"
+    assert found["NORM-EPSILON"] == "undecided"
 
 
 @pytest.mark.diagnosis

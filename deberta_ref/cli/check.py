@@ -18,6 +18,7 @@ from deberta_ref.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from deberta_ref.conformance.ports.protocol import Port
+    from deberta_ref.conformance.verdict import Rounding
 
 NOTES = """\
 A port can be handed over in three ways; docs/ports.md has an example of each:
@@ -42,10 +43,10 @@ PORTS = ("port", "exec", "outputs")
 REPORTS = ("json", "junit", "html")
 """Options that write a report to a file."""
 
-JUDGING = (*PORTS, "timeout", "xfail", "accept", "junit", "html")
+JUDGING = (*PORTS, "timeout", "xfail", "weights", "accept", "junit", "html")
 """Options that have no meaning where nothing is judged."""
 
-MUST_NOT_BE_EMPTY = (*PORTS, *REPORTS, "export", "xfail")
+MUST_NOT_BE_EMPTY = (*PORTS, *REPORTS, "export", "xfail", "weights")
 
 ONLY_WITH = {"presets": "; only with --full", "precision": "; only with --precision"}
 """What --list says of suites that are not judged by default."""
@@ -83,6 +84,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="judge in this precision, and say of every known mistake whether the port has it (default: float32)",
     )
     command.add_argument(
+        "--weights",
+        metavar="WHAT",
+        help="the weights that a quantized port really uses, dequantized: DIR, FILE.safetensors or FILE.py:function",
+    )
+    command.add_argument(
         "--accept", action="append", metavar="ID", help="a mistake that the port may have; with --precision; repeatable"
     )
     command.add_argument("--suite", action="append", choices=list(SUITES), help="only this suite; repeatable")
@@ -111,6 +117,9 @@ def run(options: argparse.Namespace) -> int:
     from deberta_ref.conformance.reports import as_json, html, junit, terminal  # noqa: PLC0415
 
     port = named_port(options)
+    roundings: list[Rounding] = []
+    if options.weights:
+        port, cases, roundings = reweighted(port, cases, options.weights)
     with terminal.progress(len(cases)) as shown:
         report = judge.judge(
             port,
@@ -122,6 +131,7 @@ def run(options: argparse.Namespace) -> int:
             accept=accept,
             measured=shown.weigh,
         )
+    report = dataclasses.replace(report, roundings=tuple(roundings))
     if "junit" in reports:
         replace(Path(reports["junit"]), junit.document(report))
     if "html" in reports:
@@ -131,6 +141,17 @@ def run(options: argparse.Namespace) -> int:
     if options.json != "-":
         terminal.show(report, sys.stdout)
     return 0 if report.conforms else 1
+
+
+def reweighted(port: Port, cases: Sequence[Case], name: str) -> tuple[Port, list[Case], list[Rounding]]:
+    """The port and the cases to judge its arithmetic by, with the weights that it uses; cases of no model are left."""
+    from deberta_ref.conformance.ports import weights  # noqa: PLC0415 - needed here only
+
+    models = [case for case in cases if "config" in case.manifest and "tokenizer" not in case.manifest]
+    used = weights.named_weights(name, models)
+    found = dict(zip((case.id for case in models), (weights.with_weights(case, used) for case in models), strict=True))
+    judged = [found[case.id][0] if case.id in found else case for case in cases]
+    return weights.Asked(port, {case.id: case for case in cases}), judged, [rounding for _, rounding in found.values()]
 
 
 def list_cases(everything: Sequence[Case], options: argparse.Namespace) -> int:
@@ -285,6 +306,7 @@ def invocation(options: argparse.Namespace) -> str:
         ("--exec", options.exec),
         ("--timeout", options.timeout and f"{options.timeout:g}"),
         ("--precision", options.precision),
+        ("--weights", options.weights),
         ("--outputs", options.outputs),
     ):
         words += [flag, value] if value else []

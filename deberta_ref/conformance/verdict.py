@@ -119,6 +119,34 @@ class Finding:
     size: float  # how large its effect is in these cases: the root mean square, in multiples of the rounding error
 
 
+ClauseState = Literal["held", "broken", "undecided"]
+
+
+def clauses(evidence: Sequence[Finding]) -> dict[str, ClauseState]:
+    """What is known of each clause that a known mistake breaks.
+
+    broken: the port has a mistake that breaks it. held: all of its mistakes are excluded. undecided: neither.
+    """
+    # EVID-CLAUSES
+    states: dict[str, set[State]] = {}
+    for finding in evidence:
+        states.setdefault(finding.clause, set()).add(finding.state)
+    return {
+        clause: "broken" if "has" in found else "held" if found == {"excluded"} else "undecided"
+        for clause, found in states.items()
+    }
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How far the weights that a port uses are from those of a case."""
+
+    case: str  # its id
+    relative: float  # the root mean square of the difference, as a share of that of the weights
+    effect: float  # what that changes in the output of the case: its root mean square
+    multiples: float  # the same, in multiples of the rounding error
+
+
 @dataclass(frozen=True)
 class Report:
     """All that was found out about a port, and whether it conforms."""
@@ -134,6 +162,7 @@ class Report:
     precision: Precision = "float32"
     evidence: tuple[Finding, ...] = ()  # of every known mistake, if it was asked for
     accepted: tuple[str, ...] = ()  # mistakes that the port has, and that are accepted
+    roundings: tuple[Rounding, ...] = ()  # of its weights, where it is judged with its own
 
     @property
     def conforms(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +60,7 @@ class Case:
     directory: Path
     manifest: dict[str, Any]
     precision: Precision = "float32"  # that a port is judged in
+    weights: Params | None = field(default=None, repr=False, compare=False)  # other parameters than the manifest's
 
     @property
     def id(self) -> str:
@@ -89,6 +90,8 @@ class Case:
     @cached_property
     def params(self) -> Params:
         """The parameters, float32: from the recipe, from the checkpoint beside the manifest, or from the demo."""
+        if self.weights is not None:
+            return self.weights
         source = self.manifest["parameters"]
         if "recipe" in source:
             return from_recipe(self.config, **source["recipe"])
@@ -136,14 +139,15 @@ class Case:
         inputs: Mapping[str, Any] | None = None,
         expected: Mapping[str, Any] | None = None,
         params: Params | None = None,
+        floors: Mapping[str, Size] | None = None,
     ) -> Case:
-        """The case with other inputs, expected values or parameters; those that are left out stay as they are.
+        """The case with other inputs, expected values, parameters or floors; what is left out stays as it is.
 
         Without any it is a copy that shares what is loaded, and that loads the rest for itself.
         """
-        given = {"inputs": inputs, "expected": expected, "params": params}
+        given = {"inputs": inputs, "expected": expected, "params": params, "floors": floors}
         loaded = {name: self.__dict__[name] for name in given if name in self.__dict__}
-        other = Case(self.directory, self.manifest, self.precision)
+        other = Case(self.directory, self.manifest, self.precision, self.weights)
         other.__dict__.update(loaded | {name: values for name, values in given.items() if values is not None})
         return other  # cached_property looks into __dict__ before it reads a file
 
@@ -151,7 +155,7 @@ class Case:
         """Let the parameters go, which are gigabytes at the published sizes: the next use makes them anew."""
         self.__dict__.pop("params", None)
 
-    @property
+    @cached_property
     def floors(self) -> dict[str, Size]:
         """The noise floor of every expected value in the case's precision; 0 for integers, which are exact."""
         floors = self.manifest.get("floors", {})

@@ -124,7 +124,7 @@ _MEASURED: dict[tuple[str, ...], list[Direction]] = {}
 
 def _measured(cases: Sequence[Case], precision: Precision, seen: Callable[[str], None]) -> list[Direction]:
     """The direction of every known mistake in these cases."""
-    key = (precision, *(str(case.directory) for case in cases))
+    key = (precision, *(f"{case.id} {hash(case.expected['output'].tobytes())}" for case in cases))
     if key not in _MEASURED:
         while len(_MEASURED) >= KEPT:
             del _MEASURED[next(iter(_MEASURED))]

@@ -33,6 +33,8 @@ def pairs(order: Sequence[Evidence], singles: Sequence[Explanation], out_of_time
     """
     right = [e for e in order if not e.fails and e.cost <= CHEAP][:RIGHT_ONES]
     possible = [s for s in singles if all(e.score(s.mistake) <= LIMIT for e in right)]
+    if len(possible) < 2:
+        return []
     probes = [e for e in order if e.fails and e.finite][:PROBES]
     for one, other in _likeliest(probes, possible):
         if out_of_time():

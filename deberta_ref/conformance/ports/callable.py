@@ -37,27 +37,36 @@ def callable_port(port: str | Callable[[str], Any]) -> Port:
     if not isinstance(port, str):
         name = f"{getattr(port, '__module__', '?')}:{getattr(port, '__qualname__', type(port).__name__)}"
         return _Callable(name, _called(port, name), _file(port))
+    module, load = _named_in_module(port, f"A port must be {FORM}")
+    return _Callable(port, _called(load, port), Path(module.__file__) if module.__file__ else None)
+
+
+def named_function(name: str, must: str) -> Callable[..., Any]:
+    """The function FILE.py:function or package.module:function; ValueError, beginning with ``must``, for another."""
+    return _called(_named_in_module(name, must)[1], name)
+
+
+def _named_in_module(port: str, must: str) -> tuple[Any, Any]:
+    """The module that is named before the colon, and what is named after it."""
     source, _, attribute = port.rpartition(":")
     if port.startswith(":") and attribute:
-        raise ValueError(f"A port must be {FORM}; got {port!r}: write the file before the colon, as in FILE.py{port}.")
+        raise ValueError(f"{must}; got {port!r}: write the file before the colon, as in FILE.py{port}.")
     if not source or not attribute or os.sep in attribute:
-        raise ValueError(f"A port must be {FORM}; got {port!r}: write {port.rstrip(':')}:load.")
+        raise ValueError(f"{must}; got {port!r}: write {port.rstrip(':')}:load.")
     file = Path(source).resolve() if source.endswith(".py") else None
     if file and not file.is_file():
-        raise ValueError(f"A port must be {FORM}; there is no file {source}: correct the path.")
+        raise ValueError(f"{must}; there is no file {source}: correct the path.")
     if not file and Path(source).name != source:
         hint = f"write {source}.py:{attribute}" if Path(f"{source}.py").is_file() else "write the path of a .py file"
-        raise ValueError(f"A port must be {FORM}; {source} is a path, and no module: {hint}.")
+        raise ValueError(f"{must}; {source} is a path, and no module: {hint}.")
     module = _imported(source, file)
     try:
         load = attrgetter(attribute)(module)
     except AttributeError:
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         own = [name for name in public if getattr(vars(module)[name], "__module__", "") == module.__name__]
-        raise ValueError(
-            f"A port must be {FORM}; {source} has no {attribute}: it has {', '.join(own) or 'no functions'}."
-        ) from None
-    return _Callable(port, _called(load, port), Path(module.__file__) if module.__file__ else None)
+        raise ValueError(f"{must}; {source} has no {attribute}: it has {', '.join(own) or 'no functions'}.") from None
+    return module, load
 
 
 @dataclass(eq=False)

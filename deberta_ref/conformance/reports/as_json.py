@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import deberta_ref
-from deberta_ref.conformance.verdict import Report, Verdict
+from deberta_ref.conformance.verdict import Report, Verdict, clauses
 
 FORMAT = 1
 """Raised when a field changes its meaning or is removed, not when one is added."""
@@ -35,6 +36,8 @@ def document(report: Report) -> dict[str, Any]:
             }
             for finding in report.evidence
         ],
+        "clauses": clauses(report.evidence),
+        "weights": [dataclasses.asdict(rounding) for rounding in report.roundings],
         "undecided": report.undecided,
         "reasons": list(report.reasons),
         "limit": report.limit,
@@ -47,6 +50,8 @@ def document(report: Report) -> dict[str, Any]:
                 "mutant": match.mutant,
                 "clause": match.clause,
                 **_score(match.score),
+                "by_size": match.by_size,
+                "left": match.left,
                 "sentence": match.sentence,
                 "chapter": match.chapter,
                 "seen": list(match.seen),

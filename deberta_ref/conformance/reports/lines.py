@@ -14,6 +14,7 @@ from deberta_ref.conformance.reports.words import (
     closeness,
     effect,
     known,
+    of_weights,
     origin,
     printable,
     readable,
@@ -48,6 +49,8 @@ def lines(report: Report, width: int) -> Iterator[Line]:
     yield (printable(report.port), "strong"), (f"  {cases(len(report.verdicts))} in {took}", "faint")
     scale = f"A score of {report.limit:g}, the limit, is an error of {report.limit:g} {unit(report.precision)}."
     yield from _wrapped(f"{scale} A right port scores about 1.", width, "", "faint")
+    if report.roundings:
+        yield from _wrapped(of_weights(report), width, "", "plain")
     yield from _table(report, width)
     if report.common:
         yield from _heading("Remarks" if report.conforms else "What the failing cases have in common")

@@ -110,6 +110,17 @@ def known(finding: Finding, report: Report) -> str:
     return "accepted" if accepted else f"--accept {finding.mistake} says that you know"
 
 
+def of_weights(report: Report) -> str:
+    """How far the port's weights are from the checkpoints', and what that changes, where it changes most."""
+    most = max(report.roundings, key=lambda rounding: rounding.multiples)
+    off = max(rounding.relative for rounding in report.roundings)
+    return (
+        f"It is judged with its own weights, which are up to {100 * off:.2g} % off "
+        f"the checkpoints' (root mean square). That alone changes the output by up to {most.effect:.1e}, "
+        f"{readable(most.multiples)} times the rounding error, in {most.case}."
+    )
+
+
 def origin(match: Match) -> str:
     """What a mistake is about, where it is described, and who has made it.
 
