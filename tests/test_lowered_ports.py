@@ -34,6 +34,7 @@ RIGHT = [(precision, f"{way}{precision}") for precision in ("bfloat16", "float16
 WRONG = {
     ("float16", "onnxruntime_float16"): "bucket-divisor-in-half",
     ("bfloat16", "openvino_bfloat16"): "bucket-logarithm-in-bfloat16",
+    ("bfloat16", "openvino_float16"): "bucket-logarithm-in-bfloat16",  # on processors with bfloat16 it computes in that
     ("bfloat16", "torchao_int8_weights"): "weights-int8-channels-torch",
 }
 """What is named in a port's own precision."""

@@ -202,6 +202,29 @@ def test_of_the_mistakes_that_a_half_precision_can_show_nineteen_of_twenty_are_n
     assert {name for name in shown if handed(name, precision).conforms} <= ROUNDINGS
 
 
+@pytest.mark.diagnosis
+@pytest.mark.parametrize("precision", HALVES)
+def test_no_mistake_is_found_in_a_thousand_legal_evaluations(precision):
+    """Each answers every case in a way of its own: one of those that implementations have, or one at random."""
+    cases = in_precision(precision)
+    fixed = [(way.model(), way.dtype) for way in precisions.ways(precision) if not way.at_random]
+    bits = 10 if precision == "float16" else 7
+    for n in range(8):  # others than those from which the spread is measured
+        functions = precisions._random_half(bits, np.random.default_rng([1, n]))
+        fixed.append((precisions.Way(precision, functions).model(), precision))
+    found = [[model.forward(c.params, c.inputs, dtype).astype(np.float64) for model, dtype in fixed] for c in cases]
+    random = np.random.default_rng(0)
+    accused, left = [], []
+    for _ in range(1000):
+        chosen = [outputs[random.integers(len(fixed))] for outputs in found]
+        listed, made = findings([(c, {"output": y}) for c, y in zip(cases, chosen, strict=True)], precision)
+        accused += [match.mutant for match in made]
+        left.append(sum(finding.state == "undecided" for finding in listed))
+    print(f"{precision}: accused {accused}; of {len(listed)} mistakes {min(left)} to {max(left)} undecided")
+    assert not accused
+    assert max(left) <= 25
+
+
 ROUNDINGS = {"softmax-in-half", "products-in-half"}
 """Mistakes in float32 that are roundings like any other in float16."""
 

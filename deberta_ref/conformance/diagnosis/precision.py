@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from deberta_ref.conformance.cases.corpus import WHOLE, Case
 from deberta_ref.conformance.cases.precisions import Way
-from deberta_ref.conformance.diagnosis.evidence import Evidence
+from deberta_ref.conformance.diagnosis.evidence import EXPENSIVE, Evidence
 from deberta_ref.conformance.mistakes.lowered import PRECISIONS, RETURNED
 from deberta_ref.conformance.mistakes.mistake import CANNOT, Lowered, Mistake, Returned, predicted
 from deberta_ref.conformance.verdict import LIMIT, Match
@@ -36,6 +37,11 @@ size alone. Measured on the right way: up to 0.1, and 0.6 where each token has a
 
 NOTABLE = 20.0
 """So many times the rounding error of float32 is an error that can be explained in parts."""
+
+HALVES = ("float16", "bfloat16")
+
+MANY = 5
+"""So few failing cases say nothing of what most have."""
 
 
 def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) -> list[Match]:
@@ -59,6 +65,25 @@ def recognised(evidence: Sequence[Evidence], out_of_time: Callable[[], bool]) ->
     for _, match in sorted(by_value or by_size, key=lambda found: found[0]):
         best.setdefault(match.mutant, match)
     return [*best.values()]
+
+
+def most_in(answers: Sequence[tuple[Case, Mapping[str, Any]]]) -> tuple[str, int, int] | None:
+    """The half precision that most failing whole models have errors of the size of, in how many of how many; or None.
+
+    The others may have a mistake besides, which that precision shows better than float32.
+    """
+    evidence = [Evidence(case, found) for case, found in answers if found and case.suite in WHOLE]
+    failing = [e.required() for e in evidence if e.fails and e.cost < EXPENSIVE]
+    best: tuple[str, int, int] | None = None
+    for precision in HALVES:
+        (lowered,) = next(p for p in PRECISIONS if p.id == f"precision-{precision}").of(Lowered)
+        way = lowered.ways[0]
+        count = sum(
+            _factor(e, predicted(way.model(), e.case, e.case.params, way.dtype, e.found)) <= FACTOR for e in failing
+        )
+        if 2 * count > len(failing) > MANY and (best is None or count > best[1]):
+            best = precision, count, len(failing)
+    return best
 
 
 def _compared(

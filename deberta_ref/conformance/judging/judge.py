@@ -14,6 +14,7 @@ from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.conformance.diagnosis.diagnose import diagnose
 from deberta_ref.conformance.diagnosis.directions import findings
 from deberta_ref.conformance.diagnosis.patterns import in_common
+from deberta_ref.conformance.diagnosis.precision import most_in
 from deberta_ref.conformance.judging.answers import checked
 from deberta_ref.conformance.judging.determinism import not_deterministic
 from deberta_ref.conformance.judging.mislabelled_taps import agreed, mislabelled, on_mislabelled_taps
@@ -73,6 +74,9 @@ def judge(
         evidence, made = findings(shown, precision, measured) if shown else ([], [])
         explained = _explained(asked, verdicts, random or "")
     elsewhere = judged_elsewhere(explained.get("diagnosis", ()), command)
+    if precision == "float32" and not any(m.score <= LIMIT for m in (*made, *explained.get("diagnosis", ()))):
+        with np.errstate(all="ignore"):
+            elsewhere += mostly([(asked[v.id], v.found) for v in verdicts if v.status == "fail"], command)
     explained["common"] = (*explained.get("common", ()), *elsewhere, *not_there(made, accept))
     named = {match.mutant for match in made}
     explained["diagnosis"] = (*made, *(m for m in explained.get("diagnosis", ()) if m.mutant not in named))
@@ -221,6 +225,15 @@ def judged_elsewhere(diagnosis: Sequence[Match], command: str) -> list[str]:
     """What judges a port in the lower precision whose size its errors have, a sentence each; nothing for others."""
     lower = {match.mutant.split("-")[1] for match in diagnosis if match.by_size} & {*PRECISIONS}
     return [f"It may be right in {name}; this judges it there: {command} --precision {name}" for name in sorted(lower)]
+
+
+def mostly(failing: Sequence[tuple[Case, Mapping[str, Any]]], command: str) -> list[str]:
+    """What judges a port that computes in half precision and has a mistake besides; nothing for others."""
+    if (found := most_in(failing)) is None:
+        return []
+    precision, count, of = found
+    sizes = f"In {count} of {of} failing models the errors have the size of {precision}."
+    return [f"{sizes} The others may have a mistake besides, which this shows: {command} --precision {precision}"]
 
 
 def against(made: Sequence[Match], accept: Collection[str]) -> list[str]:
