@@ -39,13 +39,14 @@ class Plan:
     clauses: tuple[str, ...]
     config: Config
     T: int
-    mask: str = "whole"  # whole | tail | holes
+    mask: str = "whole"  # whole | tail | holes | half
     B: int = 3
     scale: tuple[tuple[str, ...], float] | None = None  # parameters whose names end so are multiplied
     first_id: int | None = None  # put this id first in every example
     layer: int | None = None  # ask for this layer alone
     bits: int | None = None  # the parameters' significant bits, where they are fewer than 24
     low: bool = False  # one feature of each head makes every score very low
+    high: bool = False  # one feature of each head makes scores of keys far to the right very high, which are padding
 
 
 def small(**sizes: int) -> Config:
@@ -53,6 +54,19 @@ def small(**sizes: int) -> Config:
     usual = {"vocabulary_size": 60, "num_layers": 2, "num_heads": 2, "hidden_dim": 24, "intermediate_dim": 32}
     return Config(**(usual | {"max_sequence_length": 16, "bucket_size": 8} | sizes))
 
+
+TINY = tuple(
+    f"{module}.{leaf}"
+    for module, leaves in {
+        "embeddings_norm": ("scale", "bias"),
+        "attention_norm": ("scale", "bias"),
+        "attention_output": ("weight", "bias"),
+        "down": ("weight", "bias"),
+        "feedforward_norm": ("scale", "bias"),
+    }.items()
+    for leaf in leaves
+)
+"""What is added up before the normalisations of a layer."""
 
 PLANS = (
     Plan(
@@ -172,6 +186,15 @@ PLANS = (
         low=True,
     ),
     Plan(
+        "model/high-padding",
+        "Padded keys that score 20000 above all valid ones: whatever a port adds to them must outweigh that.",
+        ("PAD-ABSENT",),
+        small(num_layers=1, bucket_size=32, max_sequence_length=64),
+        12,
+        "half",
+        high=True,
+    ),
+    Plan(
         "model/bucket-of-the-longest",
         "12 tokens at (10, 12), where logarithms of two widths give the longest distance one bucket more.",
         ("REL-BUCKET",),
@@ -186,6 +209,15 @@ PLANS = (
         12,
         "tail",
         scale=(("embedding",), 2.0**-13),
+    ),
+    Plan(
+        "model/tiny-sums",
+        "Sums inside the layers so small that epsilon decides their normalisation.",
+        ("NORM-EPSILON", "LAYER-ATTENTION", "LAYER-FEEDFORWARD"),
+        small(),
+        12,
+        "tail",
+        scale=(TINY, 2.0**-11),
     ),
     Plan(
         "model/eleven-layers",
@@ -337,6 +369,9 @@ def _draft(plan: Plan) -> Draft:
     if plan.low:
         checkpoint = low_scores(plan.config)
         parameters = {"checkpoint": "checkpoint"}
+    if plan.high:
+        checkpoint = high_padding(plan.config, plan.T // 2)
+        parameters = {"checkpoint": "checkpoint"}
     ids = recipe_ids(plan.config, plan.B, plan.T).astype(np.int64)
     if plan.first_id is not None:
         ids[:, 0] = plan.first_id
@@ -368,11 +403,35 @@ def low_scores(config: Config) -> Params:
     return Params.from_arrays(config, arrays)
 
 
+def high_padding(config: Config, length: int) -> Params:
+    """The recipe's parameters, but keys that are ``length`` or more to the right score over 20000 higher than others.
+
+    Feature 0 is 0 in every token and in the relative embeddings of other distances, and large in those of such keys.
+    In every head the first feature of a query is 160, and that of a key 160 times feature 0.
+    """
+    arrays = {name: array.copy() for name, array in from_recipe(config).arrays().items()}
+    for norm in ("embeddings_norm", "relative_norm"):
+        arrays[f"{norm}.bias"][0] = 0
+    arrays["embeddings_norm.scale"][0], arrays["relative_norm.scale"][0] = 0, 1
+    table = arrays["relative_embedding"]
+    table[:, 0] = table[:, 1:].mean(axis=1)
+    table[: config.bucket_size - length + 1, 0] += 1000
+    for layer in range(config.num_layers):
+        for name in ("query", "key"):
+            arrays[f"layers.{layer}.{name}.weight"][:: config.head_dim] = 0
+            arrays[f"layers.{layer}.{name}.bias"][:: config.head_dim] = 0
+        arrays[f"layers.{layer}.query.bias"][:: config.head_dim] = 160
+        arrays[f"layers.{layer}.key.weight"][:: config.head_dim, 0] = 160
+    return Params.from_arrays(config, arrays)
+
+
 def _mask(plan: Plan) -> Any:
     mask = np.ones((plan.B, plan.T), np.int64)
     for b in range(plan.B):
         if plan.mask == "tail":
             mask[b, plan.T - b * plan.T // plan.B :] = 0
+        if plan.mask == "half":
+            mask[b, plan.T // 2 - b :] = 0
         if plan.mask == "holes":
             mask[b, b :: 2 + b] = 0
     if plan.mask == "holes":

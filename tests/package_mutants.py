@@ -88,7 +88,7 @@ MUTANTS = (
         "weights-of-the-checkpoint",
         "PREC-WEIGHTS",
         "A port is judged with the weights of the checkpoint, whatever it uses.",
-        Edit("conformance.ports.weights.with_weights", "found", "case"),
+        Edit("conformance.ports.weights.with_weights", "params", "case.params"),
     ),
     Mistake(
         "bits-cut-off",

@@ -384,7 +384,21 @@ UNKNOWN = {
 }
 """What ports do besides, and the port that does it."""
 
-SAMPLE |= {"the factor of a quick GELU is 1.7, not 1.702"}
+FOUND = {
+    "SiLU stands for GELU": "(lambda x: x / (1 + np.exp(-x)))(inner)",
+    "the softmax has a temperature of 1.02": "* 0.9804",
+    "tokens attend only to those before them": "np.tri(mask.shape[1]",
+    "epsilon is the least variance": "np.maximum(variance, EPSILON)",
+    "buckets are rounded to the nearest": "np.rint(far",
+    "the attention's branch is scaled by 0.9": "attention_output.bias:* 0.9",
+    "the first layer has no bias of the value": "generated:attention@layer0:value",
+    "the last layer is returned before its last norm": "generated:feedforward_block@layer-1:y",
+    "hidden states are kept in float16": "precision-float16-layer-norm",
+    "hidden states are kept in bfloat16": "precision-bfloat16-layer-norm",
+}
+"""What is in the name that those get that the grammar makes, or that are solved for; the others get none."""
+
+SAMPLE |= {"the softmax has a temperature of 1.02", "dropout of probabilities is left on"}
 
 
 @pytest.mark.parametrize("name", in_sample(UNKNOWN))
@@ -392,7 +406,9 @@ def test_a_mistake_on_no_list_is_rejected_and_not_taken_for_another(name):
     report = report_on(UNKNOWN[name]())
     print(f"{name}: {[(match.mutant, round(match.score, 1)) for match in report.diagnosis]}")
     assert rejected(report)
-    assert not [match for match in report.diagnosis if match.score <= LIMIT]
+    named = [match for match in report.diagnosis if match.score <= LIMIT]
+    assert bool(named) == (name in FOUND)
+    assert not named or FOUND[name] in named[0].mutant
 
 
 # Right values that are rounded before they are returned.

@@ -62,9 +62,6 @@ SENTENCES = {
         "Only examples in which a valid token has the id 0 are wrong.",
         "Only cases in which a valid token has the id 0 fail.",
     ],
-    "epsilon-1e-12": [
-        "Of models with a hidden_dim of 8 or more, only cases with an embedding whose variance is below 0.0227 fail."
-    ],
     "softmax-unshifted": ["Only cases with attention scores beyond ±20.4 fail."],
     "heads-interleaved": ["Of models with a hidden_dim of 8 or more, only models with several heads fail.", ALONE],
     "probs-of-the-next-head": [

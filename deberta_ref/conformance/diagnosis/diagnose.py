@@ -1,8 +1,9 @@
 """Which known mistakes explain a failing port: each is made in the reference, and the results are compared.
 
 A mistake is named if the reference with that mistake reproduces every answer of the port, right and wrong ones, to
-within float32 rounding. If none does, these are tried in turn: a lower precision, two mistakes at once, the mistakes
-that come nearest. First of all comes the question whether right values were merely rounded when they were returned.
+within float32 rounding. If none does, these are tried in turn: a lower precision, mistakes that are on no list, two
+known ones at once, factors, mistakes in one place alone, the mistakes that come nearest. First of all comes the
+question whether right values were merely rounded when they were returned.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any
 
 from deberta_ref.conformance.cases.corpus import Case
 from deberta_ref.conformance.diagnosis.evidence import Clock, Evidence, Explanation, explained, in_order
+from deberta_ref.conformance.diagnosis.gates import solved
+from deberta_ref.conformance.diagnosis.generated import generated
 from deberta_ref.conformance.diagnosis.pairs import pairs
 from deberta_ref.conformance.diagnosis.precision import recognised, returned_rounded
 from deberta_ref.conformance.diagnosis.text import of_texts
+from deberta_ref.conformance.mistakes.generated.candidates import everywhere, in_places
 from deberta_ref.conformance.mistakes.known import known, known_in_operations
 from deberta_ref.conformance.mistakes.mistake import Mistake, can
 from deberta_ref.conformance.verdict import LIMIT, Match
@@ -76,7 +80,10 @@ def of_models(evidence: Sequence[Evidence], silent: Sequence[Case], out_of_time:
     return (
         matched(singles, silent)
         or recognised(order, out_of_time)
+        or matched(generated(everywhere(), order, out_of_time))
         or matched(pairs(order, singles, out_of_time))
+        or matched(solved(order, out_of_time))
+        or matched(generated(in_places(), order, out_of_time))
         or nearest(singles)
     )
 

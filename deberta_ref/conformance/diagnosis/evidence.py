@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -86,7 +87,8 @@ class Evidence:
         if mistake.id not in self.scores:
             score = self._score(mistake)
             for variation in self.permitted if score > LIMIT else ():
-                score = min(score, self._score(mistake + variation))
+                with suppress(ValueError):  # some mistakes contradict a variation
+                    score = min(score, self._score(mistake + variation))
             self.scores[mistake.id] = score
         return self.scores[mistake.id]
 

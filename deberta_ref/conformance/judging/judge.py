@@ -223,7 +223,7 @@ def undecided(verdicts: Sequence[Verdict], needed: Collection[str], xfail: Colle
 
 def judged_elsewhere(diagnosis: Sequence[Match], command: str) -> list[str]:
     """What judges a port in the lower precision whose size its errors have, a sentence each; nothing for others."""
-    lower = {match.mutant.split("-")[1] for match in diagnosis if match.by_size} & {*PRECISIONS}
+    lower = {m.mutant.split("-")[1] for m in diagnosis if m.by_size or m.left is not None} & {*PRECISIONS}
     return [f"It may be right in {name}; this judges it there: {command} --precision {name}" for name in sorted(lower)]
 
 

@@ -1,0 +1,1 @@
+"""Mistakes that nobody listed: edits of a forward pass that is written as ports are."""

@@ -1,0 +1,288 @@
+"""The grammar of mistakes as data: names that are taken for one another, and what stands in place of a line's value."""
+
+from __future__ import annotations
+
+import ast
+
+NAMES = (
+    {"query", "key", "value"},
+    {"relative_query", "relative_key"},
+    {"query", "relative_query"},
+    {"key", "relative_key"},
+    {"c2c", "c2p", "p2c"},
+    {"x", "context"},
+    {"x", "attended"},
+    {"x", "residual", "y", "inner"},
+    {"query", "relative_key"},
+    {"key", "relative_query"},
+    {"p", "shared"},
+    {"x", "inner"},
+    {"x", "first"},
+    {"x", "relative"},
+    {"y", "x"},
+    {"buckets_c2p", "buckets_p2c"},
+    {"distance", "size", "side", "far", "bucket"},
+    {"middle", "bucket_size", "max_length"},
+    {"span", "heads"},
+    {"mean", "centred", "variance", "x"},
+)
+"""Names that may be taken for one another."""
+
+FIELDS = (
+    {"query", "key", "value", "attention_output"},
+    {"up", "down"},
+    {"embeddings_norm", "relative_norm"},
+    {"attention_norm", "feedforward_norm"},
+    {"bucket_size", "max_sequence_length", "num_relative"},
+    {"scale", "bias"},
+    {"min", "max", "mean"},
+    {"sum", "max"},
+)
+"""Fields that may be taken for one another."""
+
+CALLS = {
+    "np.ceil": ("np.floor", "np.rint", "np.trunc"),
+    "np.log": ("np.log2", "np.log1p", "np.log10", "np.sqrt"),
+    "np.sign": ("abs", "np.negative"),
+    "abs": ("np.negative",),
+    "sqrt": (
+        "float",
+        "(lambda x: float16(np.sqrt(np.float32(x))))",
+        "(lambda x: bfloat16(np.sqrt(np.float32(x))))",
+        "(lambda x: int(sqrt(x)))",
+        "(lambda x: x * x)",
+        "(lambda x: 1 / sqrt(x))",
+    ),
+    "np.sqrt": ("abs", "(lambda x: x * x)"),
+    "np.exp": ("np.exp2", "np.expm1", "(lambda x: np.maximum(x, 0))"),
+    "gelu": (
+        "(lambda x: np.maximum(x, 0))",
+        "(lambda x: x / (1 + np.exp(-x)))",
+        "(lambda x: x / (1 + np.exp(-1.702 * x)))",
+        "(lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))))",
+        "(lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * x)))",
+        "(lambda x: gelu(x) / np.where(x == 0, 1, x))",
+        "(lambda x: x / (1 + np.exp(-1.7015 * x)))",
+        "(lambda x: np.where(x > 0, x, 0.01 * x))",
+        "(lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))))",
+        "(lambda x: 2 * gelu(x))",
+        "np.tanh",
+        "(lambda x: x * np.tanh(np.log1p(np.exp(x))))",
+        "(lambda x: np.maximum(x, 0) ** 2)",
+        "(lambda x: 1 / (1 + np.exp(-x)))",
+    ),
+}
+"""Functions that may stand in place of another."""
+
+ALIASES = (
+    "content_split",
+    "relative_split",
+    "embeddings_norm",
+    "relative_norm",
+    "attention_norm",
+    "feedforward_norm",
+    "c2p_buckets",
+    "p2c_buckets",
+)
+
+MAPS = ("query", "key", "value", "attention_output", "up", "down", "attention_norm", "feedforward_norm")
+
+FACTORS = ("-_", "2 * _", "_ / 2", "0 * _", "_ / sqrt(3)", "_ * sqrt(3)", "_ * sqrt(3 / 2)", "_ * sqrt(2)")
+"""What a value is multiplied by."""
+
+FILLS = ("1e4", "1e3", "100.0", "50.0", "30.0", "20.0", "10.0", "1.0", "0.0", "-1e9")
+"""The magnitudes of what masked scores are replaced by."""
+
+EPSILONS = ("1e-5", "1e-6", "1e-12", "1e-8", "1e-3", "0.0", "1e-7 ** 2")
+
+OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
+    ast.Add: (ast.Sub, ast.Mult),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div, ast.Add, ast.Sub),
+    ast.Div: (ast.Mult, ast.FloorDiv),
+    ast.FloorDiv: (ast.Div, ast.Mult),
+    ast.MatMult: (),
+}
+
+COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+
+STATEMENTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("forward", "for n"): (
+        "range(1, config.num_layers)",
+        "range(config.num_layers - 1)",
+        "reversed(range(config.num_layers))",
+        "[0] * config.num_layers",
+        "[config.num_layers - 1] * config.num_layers",
+        "[*range(config.num_layers), config.num_layers - 1]",
+        "[0, *range(config.num_layers)]",
+        "[*range(1, config.num_layers), 0]",
+        "[config.num_layers - 1, *range(config.num_layers - 1)]",
+        "[0, *range(config.num_layers - 1)]",
+        "[*range(1, config.num_layers), config.num_layers - 1]",
+        "[0]",
+        "[1 % config.num_layers]",
+        "[0, 0, *range(2, config.num_layers)][: config.num_layers]",
+        "range(0)",
+        "sorted(range(config.num_layers), key=str)",
+        "range(config.num_heads % (config.num_layers + 1))",
+    ),
+    ("attention", "pairs"): (
+        "mask[:, None, None, :]",
+        "mask[:, None, :, None]",
+        "np.ones_like(mask)[:, None, None, :]",
+        "_ * np.tri(mask.shape[1], dtype=int)",
+        "_ * np.tri(mask.shape[1], dtype=int).T",
+        "_ * np.tri(mask.shape[1], k=-1, dtype=int)",
+        "1 - _",
+        "_[:1]",
+        "mask[:1, None, None, :]",
+        "(np.arange(mask.shape[1]) < mask.sum(axis=1)[:, None])[:, None, None, :]",
+        "(np.arange(mask.shape[1]) >= mask.shape[1] - mask.sum(axis=1)[:, None])[:, None, None, :]",
+        "np.roll(mask, 1, axis=1)[:, None, None, :]",
+        "np.roll(mask, -1, axis=1)[:, None, None, :]",
+        "np.maximum(mask[:, None, None, :], mask[:, None, :, None])",
+        "_ * (1 - np.eye(mask.shape[1], dtype=int))",
+    ),
+    ("attention", "scores"): (
+        *(f"scores + np.where(pairs != 0, 0, {n})" for n in ("-1e4", "-1e3", "-100", "-50", "-30", "-20", "-10", "-1")),
+        "c2c + buckets_c2p",
+        "c2c",
+        "c2p",
+        "p2c",
+        "c2p + p2c",
+        "c2c - (c2p + p2c)",
+        "c2c + 2 * (c2p + p2c)",
+        "c2c + (c2p + p2c) / 2",
+        "c2c + c2p + p2c[:, :1]",
+        "c2c + c2p[:, :1] + p2c",
+        "scores * pairs",
+        "scores + pairs",
+        "scores",
+    ),
+    ("attention", "probs"): (
+        "softmax(scores) * pairs",
+        "softmax(transposed(scores))",
+        "transposed(softmax(transposed(scores)))",
+        "softmax(scores.swapaxes(0, -1)).swapaxes(0, -1)",
+        "softmax(scores.swapaxes(1, -1)).swapaxes(1, -1)",
+        "scores",
+        "np.exp(scores)",
+        "transposed(softmax(scores))",
+        "np.roll(softmax(scores), 1, axis=1)",
+        "1 / (1 + np.exp(-scores))",
+        "np.log(softmax(scores))",
+        "softmax(scores.astype(np.float16)).astype(scores.dtype)",
+        "softmax(scores).astype(np.float16).astype(scores.dtype)",
+    ),
+    ("attention", "context"): ("value", "query", "key", "probs @ key", "probs @ query", "transposed(probs) @ value"),
+    ("attention", "value"): ("content_split(x, heads)",),
+    ("attention", "relative_query"): ("relative_split(relative, heads)",),
+    ("attention", "relative_key"): ("relative_split(relative, heads)",),
+    ("embeddings", "x"): (
+        "_ * sqrt(params.config.hidden_dim)",
+        "_ / sqrt(params.config.hidden_dim)",
+        "_ * (token_ids != 0)[:, :, None]",
+        "params.token_embedding[np.maximum(token_ids - 1, 0)].astype(dtype)",
+        "params.token_embedding[np.minimum(token_ids + 1, len(params.token_embedding) - 1)].astype(dtype)",
+        "_[:, ::-1]",
+    ),
+    ("forward", "x"): (
+        "(_, relative := relative_norm(relative, params.relative_norm.scale, params.relative_norm.bias))[0]",
+        "encoder_layer(n, layers[n], layers[n], config, x, relative, buckets_c2p, buckets_p2c, token_ids != 0)",
+        "_ + x",
+        "_ + first",
+    ),
+    ("forward", "return"): (
+        "embeddings_norm(_, params.embeddings_norm.scale, params.embeddings_norm.bias)",
+        "relative_norm(_, params.relative_norm.scale, params.relative_norm.bias)",
+        "feedforward_norm(_, layers[-1].feedforward_norm.scale, layers[-1].feedforward_norm.bias)",
+        "feedforward_norm(_, 1, 0)",
+        "_[np.argsort(-mask.sum(axis=1), kind='stable')]",
+        "_[np.argsort(mask.sum(axis=1), kind='stable')]",
+        "_[::-1]",
+        "_[:, ::-1]",
+        "np.roll(_, 1, axis=1)",
+        "np.roll(_, -1, axis=1)",
+        "_[:1] + 0 * _",
+    ),
+    ("forward", "token_ids"): (
+        "np.arange(_.shape[1])[None] + 0 * _",
+        "_.astype(np.int8)",
+        "_.astype(np.uint8)",
+        "_.astype(np.int16)",
+        "_.astype(np.float16).astype(int)",
+        "_[:, ::-1]",
+        "np.sort(_, axis=1)",
+    ),
+    ("forward", "mask"): (
+        "(token_ids != 0) * 1",
+        "np.ones_like(token_ids)",
+        "1 - _",
+        "_[:1] * np.ones_like(token_ids)",
+        "(np.arange(token_ids.shape[1]) < _.sum(axis=1)[:, None]) * 1",
+    ),
+    ("forward", "length"): ("min(_, config.max_sequence_length)", "config.max_sequence_length"),
+    ("relative_embeddings", "relative"): ("_[::-1]", "np.roll(_, 1, axis=0)", "np.roll(_, -1, axis=0)"),
+    ("buckets", "bucket"): (
+        "distance",
+        "np.clip(distance, -(bucket_size - 1), bucket_size - 1)",
+        "_ + side",
+        "_ - side",
+        "abs(_)",
+        "np.clip(_, -middle, middle)",
+        "np.where(abs(distance) <= middle, distance, far)",
+        "_.T",
+        "0 * _",
+    ),
+    ("buckets", "far"): ("_ + 1", "_ - 1", "np.minimum(_, bucket_size - 1)", "np.minimum(_, bucket_size - 2)"),
+    ("buckets", "distance"): (
+        "_.astype(np.int8)",
+        "np.arange(length).astype(np.int8)[:, None] - np.arange(length)[None, :]",
+        "np.arange(length)[:, None] - np.arange(length).astype(np.int8)[None, :]",
+        "(p := np.minimum(np.arange(length), max_length - 1))[:, None] - p[None, :]",
+        "(p := np.minimum(np.arange(length), max_length))[:, None] - p[None, :]",
+        "np.clip(_, 1 - max_length, max_length - 1)",
+        "np.clip(_, -max_length, max_length)",
+        "np.clip(_, -bucket_size, bucket_size)",
+        "np.maximum(_, 0)",
+        "np.minimum(_, 0)",
+        "abs(_)",
+        "_ + 1",
+        "_ - 1",
+    ),
+    ("layer_norm", "variance"): (
+        "_ * (x.shape[-1] / (x.shape[-1] - 1))",
+        "(x * x).mean(axis=-1, keepdims=True)",
+        "abs(centred).mean(axis=-1, keepdims=True)",
+        "(centred * centred).sum(axis=-1, keepdims=True)",
+    ),
+    ("layer_norm", "deviation"): (
+        "np.sqrt(variance) + EPSILON",
+        "np.sqrt(np.maximum(variance, EPSILON))",
+        "np.sqrt(variance)",
+        "np.sqrt(variance) + 1e-5",
+        "np.sqrt(variance) + 1e-6",
+    ),
+    ("layer_norm", "mean"): ("0 * _",),
+    ("feedforward_block", "y"): ("gelu(_)",),
+    ("attention_block", "y"): ("gelu(_)",),
+    ("attention_block", "return"): ("context @ p.attention_output.weight.T + p.attention_output.bias",),
+    ("feedforward_block", "return"): ("inner @ p.down.weight.T + p.down.bias", "inner"),
+    ("encoder_layer", "attended"): ("context", "x", "x + context"),
+    ("encoder_layer", "x"): ("attended", "x + attended"),
+    ("attention", "return"): (
+        "value.reshape(value.shape[0], value.shape[2], -1)",
+        "query.reshape(query.shape[0], query.shape[2], -1)",
+        "key.reshape(key.shape[0], key.shape[2], -1)",
+    ),
+    ("merged", "return"): ("context.swapaxes(1, 2).reshape(context.shape[0], context.shape[1], -1)",),
+    ("buckets", "bucket_size"): ("length", "config.head_dim", "config.num_heads"),
+    ("buckets", "max_length"): ("length", "config.num_relative", "config.hidden_dim", "config.head_dim"),
+    ("attention", "span"): ("config.head_dim", "config.num_heads", "config.hidden_dim", "relative.shape[0]"),
+    ("split", "x"): (
+        "x.reshape(*x.shape[:-1], x.shape[-1] // heads, heads).swapaxes(-1, -2)",
+        "x.reshape(*x.shape[:-2], heads, x.shape[-2], x.shape[-1] // heads).swapaxes(-2, -3)",
+    ),
+    ("merged", "context"): ("context.swapaxes(1, 3).swapaxes(1, 2)", "context"),
+}
+"""What may stand in place of what a statement assigns, or loops over; ``_`` is the expression that is there."""
