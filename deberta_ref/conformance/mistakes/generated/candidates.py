@@ -25,6 +25,28 @@ from deberta_ref.conformance.mistakes.generated.edits import (
 )
 from deberta_ref.conformance.mistakes.mistake import Mistake
 
+PLACES = {
+    "forward": "The model",
+    "embeddings": "The embeddings",
+    "relative_embeddings": "The relative embeddings",
+    "buckets": "The buckets of distances",
+    "encoder_layer": "A layer",
+    "attention": "Attention",
+    "content_to_content": "The term c2c",
+    "content_to_position": "The term c2p",
+    "position_to_content": "The term p2c",
+    "attention_block": "The sum and norm after attention",
+    "feedforward_block": "The feed-forward block",
+    "layer_norm": "Layer normalisation",
+    "softmax": "The softmax",
+    "split": "Splitting into heads",
+    "merged": "Merging the heads",
+    "transposed": "Transposing",
+    "gathered": "Choosing relative rows",
+    "float16": "Rounding",
+}
+"""What each function of the plain forward pass is, to a reader who has not seen it."""
+
 LAYERS = {0: "the first layer alone", -1: "the last layer alone", 1: "all layers but the first"}
 
 USES: Mapping[str, tuple[str, ...]] = {
@@ -130,7 +152,7 @@ class Generated(Mistake):
     def of_gates(gates_: Sequence[Edit], factors: Sequence[str]) -> Generated:
         """These steps multiplied by these factors, which may be expressions of d, the features of a head."""
         said = [
-            f"{gate.function} multiplies `{gate.old}`, in `{gate.new}`, by {_number(factor)}."
+            f"{PLACES[gate.function]}: the port multiplies `{gate.old}` by {_number(factor)}."
             for gate, factor in zip(gates_, factors, strict=True)
         ]
         names = [f"{g.function}:{g.old}:* {_number(f)}" for g, f in zip(gates_, factors, strict=True)]
@@ -249,12 +271,20 @@ def _together() -> Iterator[Generated]:
 
 def _made(*changes: Edit, uses: tuple[str, ...] = (), layer: int | None = None) -> Generated:
     first = changes[0]
-    where = f" in {uses[0]}" if uses else "" if layer is None else f" in {LAYERS[layer]}"
     names = " and ".join(dict.fromkeys(c.function for c in changes))
-    if first.new.startswith("("):
-        said = f"{names} leaves out `{first.old}`{where}."
-    else:
-        said = f"{names} has `{first.new}`{where}, where `{first.old}` is right."
+    where = f", in {uses[0]} alone" if uses else "" if layer is None else f", in {LAYERS[layer]}"
+    shared = all(change.function in TERMS for change in changes)  # the same change of each
+    described = changes[:1] if shared or len({c.function for c in changes}) > 1 else changes
+    places = " and ".join(dict.fromkeys(PLACES[c.function] for c in (changes if shared else described)))
+    said = " and ".join(_said(change) for change in described)
     place = f"@{uses[0]}" if uses else "" if layer is None else f"@layer{layer}"
     identity = f"generated:{names.replace(' and ', '+')}{place}:{first.old.partition(' = ')[0]}:{first.new}"
-    return Generated(identity, first.clause, said, changes=changes, uses=uses, layer=layer)
+    return Generated(
+        identity, first.clause, f"{places}{where}: the port {said}.", changes=changes, uses=uses, layer=layer
+    )
+
+
+def _said(change: Edit) -> str:
+    if change.new.startswith("(left out"):
+        return f"leaves out `{change.old}`"
+    return f"computes `{change.new}` where `{change.old}` is right"
