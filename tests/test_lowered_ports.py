@@ -40,9 +40,9 @@ WRONG = {
 """What is named in a port's own precision."""
 
 
-def judged(name, tmp_path, *options):
+def judged(name, tmp_path, *options, adapter=ADAPTERS):
     report = tmp_path / "report.json"
-    command = [os.environ["DEBERTA_REF_PORTS_PYTHON"], "-m", "deberta_ref", "check", f"{ADAPTERS}:{name}", *options]
+    command = [os.environ["DEBERTA_REF_PORTS_PYTHON"], "-m", "deberta_ref", "check", f"{adapter}:{name}", *options]
     done = subprocess.run(
         [*command, "--json", str(report)],
         check=False,
@@ -66,6 +66,16 @@ def test_a_deployment_is_named_as_what_it_is(name, tmp_path):
 @pytest.mark.parametrize(("precision", "name"), RIGHT)
 def test_a_right_deployment_conforms_in_its_precision(precision, name, tmp_path):
     report = judged(name, tmp_path, "--precision", precision)
+    assert report["conforms"]
+    assert not any(entry["state"] == "has" for entry in report["evidence"])
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16", "mixed_bfloat16"])
+def test_kerashub_conforms_under_its_policies(policy, backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    adapter = ADAPTERS.with_name("kerashub.py")
+    report = judged(policy, tmp_path, "--precision", policy.removeprefix("mixed_"), adapter=adapter)
     assert report["conforms"]
     assert not any(entry["state"] == "has" for entry in report["evidence"])
 

@@ -38,9 +38,11 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
     backbone = built(checkpoint_dir, dtype)
     import keras  # noqa: PLC0415 - once it has its backend
 
+    returned = dtype if dtype == "float64" else "float32"  # exact for half precisions, which NumPy has in part
+
     def run(inputs: dict[str, Any]) -> Any:
         feed = {name: np.asarray(inputs[name], np.int32) for name in ("token_ids", "padding_mask")}
-        return np.asarray(keras.ops.convert_to_numpy(backbone(feed, training=False)))
+        return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(backbone(feed, training=False), returned)))
 
     def layer(inputs: dict[str, Any], n: int) -> Any:
         x, relative = (np.asarray(inputs[name], dtype) for name in ("x", "relative_embeddings"))
@@ -51,6 +53,26 @@ def load(checkpoint_dir: str, dtype: str = "float32") -> Any:
 
     run.layer = layer  # type: ignore[attr-defined]
     return run
+
+
+def float16(checkpoint_dir: str) -> Any:
+    """The same under the policy float16."""
+    return load(checkpoint_dir, "float16")
+
+
+def bfloat16(checkpoint_dir: str) -> Any:
+    """The same under the policy bfloat16."""
+    return load(checkpoint_dir, "bfloat16")
+
+
+def mixed_float16(checkpoint_dir: str) -> Any:
+    """The same under the policy mixed_float16."""
+    return load(checkpoint_dir, "mixed_float16")
+
+
+def mixed_bfloat16(checkpoint_dir: str) -> Any:
+    """The same under the policy mixed_bfloat16."""
+    return load(checkpoint_dir, "mixed_bfloat16")
 
 
 def built(checkpoint_dir: str, dtype: str) -> Any:

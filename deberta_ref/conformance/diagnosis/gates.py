@@ -71,14 +71,18 @@ def solved(order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
     probe = probe_of(order)
     if probe is None:
         return []
-    solver = _Solver(probe)
+    with np.errstate(all="ignore"):  # a port may be wrong by anything
+        return _solved(_Solver(probe), order, out_of_time)
+
+
+def _solved(solver: _Solver, order: Sequence[Evidence], out_of_time: Clock) -> list[Explanation]:
     fewest: list[tuple[list[int], dict[int, float]]] = []
     for found in solver.sets(out_of_time):
         if fewest and len(found[0]) > len(fewest[0][0]):
             break
         fewest.append(found)
     for chosen, values in sorted(fewest, key=_plainness):
-        for factors in _factors([values[gate] for gate in chosen], probe.case.config.head_dim):
+        for factors in _factors([values[gate] for gate in chosen], solver.probe.case.config.head_dim):
             if out_of_time():
                 return []
             explanation = explained(Generated.of_gates([gates()[g] for g in chosen], factors), order, out_of_time)
@@ -146,8 +150,9 @@ class _Solver:
                     continue
                 change = there - now
                 square = float(change @ change)
-                if square > 0:
-                    gains.append((float(change @ error) ** 2 / square, gate))
+                gain = abs(float(change @ error)) / math.sqrt(square) if 0 < square < math.inf else math.nan
+                if math.isfinite(gain):
+                    gains.append((gain, gate))
         gains.sort(reverse=True)
         return list(dict.fromkeys(gate for _, gate in gains))[:TRIED]
 
@@ -167,9 +172,12 @@ class _Solver:
                 if left <= self.noise:
                     return best
                 columns = [self._derivative(found, gate, now) for gate in chosen]
-                if any(column is None for column in columns):
+                if not math.isfinite(left) or any(column is None for column in columns):
                     break
-                step = np.linalg.lstsq(np.stack(columns, axis=1), error, rcond=1e-9)[0]  # type: ignore[arg-type]
+                try:
+                    step = np.linalg.lstsq(np.stack(columns, axis=1), error, rcond=1e-9)[0]  # type: ignore[arg-type]
+                except FAILED:  # a derivative is not finite
+                    break
                 found = {gate: found[gate] + float(s) for gate, s in zip(chosen, step, strict=True)}
         return best
 

@@ -48,7 +48,8 @@ def generated(candidates: Iterable[Generated], order: Sequence[Evidence], out_of
     probe = probe_of(order)
     if probe is None:
         return []
-    near = sorted(_near(probe, candidates, out_of_time), key=lambda found: found[0])
+    with np.errstate(all="ignore"):  # a port may be wrong by anything
+        near = sorted(_near(probe, candidates, out_of_time), key=lambda found: found[0])
     found = [explained(mistake, order, out_of_time) for _, mistake in near[:PROVED]]
     return sorted((e for e in found if e.fits), key=lambda explanation: explanation.score)
 
@@ -73,6 +74,8 @@ def _near(probe: Evidence, candidates: Iterable[Generated], out_of_time: Clock) 
     mask = probe.case.inputs["padding_mask"].astype(bool)
     theirs = probe.found[name][mask]
     error = theirs - probe.case.expected[name][mask]
+    if not math.isfinite(float(np.square(error).sum())):
+        return
     limit = max(NEAR * probe.case.floors[name].rms, SHARE * float(np.sqrt(np.mean(np.square(error)))))
     for candidate in candidates:
         if candidate not in made:
