@@ -35,6 +35,8 @@ Mask = NDArray[np.bool_]
 def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
     """At most ``SENTENCES`` sentences, the most telling first; none if nothing is true of the failing cases alone.
 
+    Of a lone failing case there is one more: what it tests.
+
     ``failing`` has each case with the port's values, float64, by tap; empty if there is no usable answer.
     """
     wrong = [case for case, _ in failing]
@@ -45,7 +47,13 @@ def in_common(passing: Sequence[Case], failing: Failing) -> list[str]:
         _of_models(list(filter(_is_model, passing)), list(filter(_is_model, wrong)), computed=bool(outputs)),
         _of_suites(passing, wrong),
     )
-    return list(islice(sentences, SENTENCES))
+    return [*islice(sentences, SENTENCES), *_of_one(passing, wrong)]
+
+
+def _of_one(passing: Sequence[Case], failing: Sequence[Case]) -> Iterator[str]:
+    """What a lone failing case tests."""
+    if passing and len(failing) == 1:
+        yield f"Only {failing[0].id} fails. {failing[0].manifest['exercises']}"
 
 
 def _is_model(case: Case) -> bool:
@@ -71,7 +79,7 @@ def _of_models(passing: Sequence[Case], failing: Sequence[Case], *, computed: bo
     """How failing models differ from passing ones; ``computed`` says whether a failing one gave an output."""
     if not failing:
         return
-    if not passing and computed:
+    if not passing and computed and len(failing) > 1:
         yield "Every whole model fails."
     wide = [case for case in passing if case.config.hidden_dim >= NARROW]
     for words, holds in PROPERTIES.items() if wide else ():
