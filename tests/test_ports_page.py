@@ -71,9 +71,15 @@ def test_answers_computed_elsewhere_conform(shell):
     assert f"answers conforms: {JUDGED['model']} cases within the limit" in shown
 
 
+def test_a_quantized_port_conforms_with_its_own_weights(shell):
+    shown = printed(shell(), "quantized.py")
+    assert f"quantized.py:load conforms: {JUDGED['model']} cases within the limit" in shown
+    assert "It is judged with its own weights" in shown
+
+
 def test_every_block_of_the_page_is_run():
-    assert set(FILES) == {"my_port.py", "everything.py", "port.mjs"}
-    assert len(COMMANDS) == 4
+    assert set(FILES) == {"my_port.py", "everything.py", "port.mjs", "quantized.py"}
+    assert len(COMMANDS) == 5
     assert {language for language, _ in BLOCK.findall(PAGE)} == {"python", "js", "sh"}
 
 
