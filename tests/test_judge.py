@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from deberta_ref import model
+from deberta_ref.cli import main
+from deberta_ref.cli.check import THOROUGH
 from deberta_ref.conformance.cases import corpus
 from deberta_ref.conformance.judging import judge
 from deberta_ref.conformance.mistakes.mutants import mutants, variations
@@ -301,3 +303,14 @@ def test_a_slow_answer_is_not_asked_for_again(monkeypatch):
     monkeypatch.setattr("deberta_ref.conformance.judging.determinism.REPEATABLE_SECONDS", -1)
     found = report(Random(dropped_out), [CASES["model/whole"]])
     assert not any("deterministic" in sentence for sentence in found.common)
+
+
+def test_thorough_gives_the_diagnosis_more_time(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(judge, "diagnose", lambda _answers, *, seconds: asked.append(seconds) or [])
+    (tmp_path / "wrong.py").write_text(
+        "load = lambda d: lambda inputs: 0.0 * inputs['token_ids'][..., None] + [0.0] * 24"
+    )
+    for more in ([], ["--thorough"]):
+        assert main(["check", f"{tmp_path / 'wrong.py'}:load", "--case", "model/whole", *more]) == 1
+    assert asked == [judge.SECONDS, THOROUGH]

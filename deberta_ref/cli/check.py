@@ -43,13 +43,16 @@ PORTS = ("port", "exec", "outputs")
 REPORTS = ("json", "junit", "html")
 """Options that write a report to a file."""
 
-JUDGING = (*PORTS, "timeout", "xfail", "weights", "accept", "junit", "html")
+JUDGING = (*PORTS, "timeout", "xfail", "weights", "thorough", "accept", "junit", "html")
 """Options that have no meaning where nothing is judged."""
 
 MUST_NOT_BE_EMPTY = (*PORTS, *REPORTS, "export", "xfail", "weights")
 
 ONLY_WITH = {"presets": "; only with --full", "precision": "; only with --precision"}
 """What --list says of suites that are not judged by default."""
+
+THOROUGH = 300.0
+"""Seconds in which --thorough looks for the mistake."""
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a command has for one case."""
@@ -95,6 +98,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--case", action="append", metavar="ID", help="only this case; repeatable")
     command.add_argument("--full", action="store_true", help="the published sizes too: half a minute and 3 GB in NumPy")
     command.add_argument("--xfail", metavar="FILE", help="ids of cases that are expected to fail, one per line")
+    command.add_argument(
+        "--thorough",
+        action="store_true",
+        default=None,
+        help="look for the mistake for up to five minutes, not 20 seconds",
+    )
     command.add_argument("--json", metavar="FILE", help="write the report, or the list, as JSON; - is standard output")
     command.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
     command.add_argument("--html", metavar="FILE", help="write the report as one page, with pictures of what is wrong")
@@ -129,6 +138,7 @@ def run(options: argparse.Namespace) -> int:
             command=invocation(options),
             seen=lambda verdict: shown.advance(verdict.id, verdict.status),
             accept=accept,
+            seconds=THOROUGH if options.thorough else judge.SECONDS,
             measured=shown.weigh,
         )
     report = dataclasses.replace(report, roundings=tuple(roundings))

@@ -29,6 +29,9 @@ NEEDED = "model"
 EVIDENT = "precision"
 """The suite of cases so large that small mistakes stand out, which every precision but float32 is judged by."""
 
+SECONDS = 20.0
+"""So long the mistake is looked for, unless the caller says otherwise."""
+
 LAYERS_ASKED = 3
 """In so many failing cases each layer is judged by itself, if the port offers single layers."""
 
@@ -42,6 +45,7 @@ def judge(
     command: str = "deberta-ref check",
     seen: Callable[[Verdict], None] = lambda _verdict: None,
     accept: Collection[str] = (),
+    seconds: float = SECONDS,
     measured: Callable[[str], None] = lambda _what: None,
 ) -> Report:
     """The report on a port, which is asked ``cases`` one after another; ``seen`` is called with each verdict.
@@ -49,7 +53,7 @@ def judge(
     ``needed`` are the ids that must be judged for a port to conform, ``xfail`` those that are expected to fail.
     ``command`` is what judges this port; the report has it with ``--case ID`` added. Where cases of the suite precision
     are asked, every known mistake is looked for; ``measured`` is called with what comes next. Those in ``accept`` may
-    be there.
+    be there. The mistake is looked for in so many ``seconds``.
     """
     start = time.perf_counter()
     verdicts: list[Verdict] = []
@@ -72,7 +76,7 @@ def judge(
         shown = [(asked[v.id], v.found) for v in verdicts if v.suite == EVIDENT and "output" in v.found]
         precision = cases[0].precision if cases else "float32"
         evidence, made = findings(shown, precision, measured) if shown else ([], [])
-        explained = _explained(asked, verdicts, random or "")
+        explained = _explained(asked, verdicts, random or "", seconds)
     elsewhere = judged_elsewhere(explained.get("diagnosis", ()), command)
     if precision == "float32" and not any(m.score <= LIMIT for m in (*made, *explained.get("diagnosis", ()))):
         with np.errstate(all="ignore"):
@@ -93,7 +97,7 @@ def judge(
     )
 
 
-def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str) -> dict[str, Any]:
+def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: str, seconds: float) -> dict[str, Any]:
     """The diagnosis, and what the failing cases have in common; if none fails, the cases without a usable answer.
 
     ``random`` is a sentence if the port is not deterministic; it is said if no known mistake explains the answers.
@@ -104,7 +108,7 @@ def _explained(cases: Mapping[str, Case], verdicts: Sequence[Verdict], random: s
         broken = [(cases[v.id], v.found) for v in verdicts if v.status == "error"]
         return {"common": tuple(in_common(passing, broken)) if len(broken) > 1 else ()}
     asked = [(cases[v.id], v.found) for v in verdicts if v.status != "skip"]  # an empty answer if it gave none
-    matches = diagnose(asked)
+    matches = diagnose(asked, seconds=seconds)
     if random and not any(m.score <= LIMIT for m in matches):  # a low precision may vary too, but is recognised
         return {"common": (random, *in_common(passing, [(cases[v.id], v.found) for v in failing]))}
     if all(v.mislabelled_taps and not v.first_operation for v in failing):  # everything is computed right
