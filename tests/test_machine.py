@@ -98,4 +98,4 @@ def test_mistakes_that_a_machine_makes_are_rejected_and_some_are_named(tmp_path,
     assert count["named"] + count["unnamed"] >= 30
     assert count["slow"] == 0
     assert count["escaped"] == 0
-    assert count["named"] / (count["named"] + count["unnamed"]) >= 0.15
+    assert count["named"] / (count["named"] + count["unnamed"]) >= 0.75
