@@ -29,8 +29,8 @@ SPREAD = 0.1
 """EVID-STATE: the largest standard deviation with which 0 and 1 are ``2 · SIGMA`` of them apart."""
 
 NEAR = 0.1
-"""EVID-STATE: how far from 1 the share of a mistake may be that a port has. Measured: 0.005, or within 5 deviations; 0.07
-for embeddings that are rounded to int8 and then to bfloat16."""
+"""EVID-STATE: how far from 1 the share of a mistake may be that a port has. Measured: 0.005, or within 5 deviations;
+0.07 for embeddings that are rounded to int8 and then to bfloat16."""
 
 LEFT, SHARE_LEFT = 2.0, 0.06
 """EVID-STATE: how much a port's mistakes may leave over of its error, in multiples of the rounding error, or else of

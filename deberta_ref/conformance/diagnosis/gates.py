@@ -17,7 +17,7 @@ import numpy as np
 from deberta_ref.conformance.diagnosis.evidence import Clock, Evidence, Explanation, explained
 from deberta_ref.conformance.diagnosis.generated import FAILED, probe_of
 from deberta_ref.conformance.mistakes.generated.candidates import Generated, gated
-from deberta_ref.conformance.mistakes.generated.edits import Edit, gates
+from deberta_ref.conformance.mistakes.generated.edits import gates
 from deberta_ref.precision import Array
 
 MOST = 3
@@ -115,7 +115,6 @@ class _Solver:
         self.mask = probe.case.inputs["padding_mask"].astype(bool)
         self.theirs = probe.found[name][self.mask].ravel()
         self.noise = probe.case.floors[name].rms
-        self.names: list[Edit] = gates()
 
     def sets(self, out_of_time: Clock) -> Iterator[tuple[list[int], dict[int, float]]]:
         """Sets of gates that explain the probe, and their values, the smallest sets first."""
@@ -141,7 +140,7 @@ class _Solver:
             return []
         error = self.theirs - now
         gains = []
-        for gate in range(len(self.names)):
+        for gate in range(len(gates())):
             if out_of_time():
                 break
             for value in (1 + DIFFERENCE, 0.0, -1.0):

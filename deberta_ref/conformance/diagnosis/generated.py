@@ -11,7 +11,6 @@ from deberta_ref.conformance.cases.corpus import WHOLE
 from deberta_ref.conformance.diagnosis.evidence import CHEAP, NARROW, Clock, Evidence, Explanation, explained
 from deberta_ref.conformance.mistakes.generated.candidates import Generated
 from deberta_ref.conformance.mistakes.mistake import Mistake
-from deberta_ref.conformance.verdict import LIMIT
 from deberta_ref.precision import Array
 
 NEAR = 300.0
@@ -19,6 +18,9 @@ NEAR = 300.0
 
 SHARE = 0.003
 """Or if it leaves so little of the error: a mistake can make a model more sensitive to rounding."""
+
+UNCHANGED = 1e-3
+"""A candidate that changes no number by more than this, in multiples of the rounding error, is right on the probe."""
 
 PROVED = 40
 """The most candidates that are proved: those that come nearest."""
@@ -90,22 +92,20 @@ def _near(probe: Evidence, candidates: Iterable[Generated], out_of_time: Clock) 
             continue
         distance = float(np.sqrt(np.mean(np.square(theirs - output))))
         if math.isfinite(distance) and distance <= limit:
-            yield distance / max(limit, 1e-300) * LIMIT, candidate
+            yield distance, candidate
 
 
 def _given(probe: Evidence, candidate: Generated, mask: Array) -> Array | None:
-    """What the candidate gives at valid positions, float32; None if it gives nothing, or the right answer."""
+    """What the candidate gives at valid positions, float64; None if it gives nothing, or the right answer."""
+    (name,) = probe.case.required
+    expected = probe.case.expected[name][mask]
     try:
         with np.errstate(all="ignore"):
             output = candidate.model().forward(probe.case.params, probe.case.inputs, "float64")
         found = np.asarray(output, np.float64)[mask]
     except FAILED:
         return None
-    expected = probe.case.expected[probe.case.required[0]][mask]
     if found.shape != expected.shape or not np.isfinite(found).all():
         return None
-    return (
-        None
-        if np.allclose(found, expected, rtol=0, atol=1e-3 * probe.case.floors[probe.case.required[0]].rms)
-        else found
-    )
+    right = abs(found - expected).max() <= UNCHANGED * probe.case.floors[name].rms
+    return None if right else found

@@ -157,30 +157,27 @@ def quantised(weights: Scheme, activations: Callable[[Array], Array]) -> Functio
     return {"linear": linear, "exactly": ops.linear}
 
 
-def _in_half(name: str, type_: str, rounding: Rounding) -> Iterator[Mistake]:
+def _in_half(type_: str, rounding: Rounding) -> Iterator[Mistake]:
     """One part of the model alone in a half precision."""
     alone = {"in_half": rounding}
-    parts: dict[str, tuple[str, str, tuple[Way, ...]]] = {
+    parts: dict[str, tuple[str, tuple[Way, ...]]] = {
         "autocast": (
-            "NUM-DTYPE",
             f"Matrix products take and return {type_}, as under autocast.",
             (_float32(autocast(rounding)),),
         ),
-        "layer-norm": ("NUM-DTYPE", f"Layer normalisation alone is computed in {type_}.", _both(normalised, rounding)),
-        "gelu": ("NUM-DTYPE", f"GELU alone is computed in {type_}.", _both(activated, rounding)),
+        "layer-norm": (f"Layer normalisation alone is computed in {type_}.", _both(normalised, rounding)),
+        "gelu": (f"GELU alone is computed in {type_}.", _both(activated, rounding)),
         "hidden-state": (
-            "NUM-DTYPE",
             f"The hidden state is rounded to {type_} between the layers; all else is float32.",
             (_float32(alone, *HIDDEN_STATES), _float32(alone, *BETWEEN_LAYERS)),
         ),
         "residual": (
-            "NUM-DTYPE",
             f"The residual sums alone are computed in {type_}.",
             (_float32(alone, *RESIDUALS), _float32(alone, *SUMS)),
         ),
     }
-    for part, (clause, sentence, ways) in parts.items():
-        yield Mistake(f"precision-{name}-{part}", clause, sentence, Lowered(ways))
+    for part, (sentence, ways) in parts.items():
+        yield Mistake(f"precision-{type_}-{part}", "NUM-DTYPE", sentence, Lowered(ways))
 
 
 def _both(made: Callable[[Rounding], Functions], rounding: Rounding) -> tuple[Way, ...]:
@@ -297,8 +294,8 @@ PRECISIONS = (
         "Everything is computed in bfloat16.",
         Lowered((_float32(everything(bfloat16)), Way("bfloat16", {}))),
     ),
-    *_in_half("float16", "float16", float16),
-    *_in_half("bfloat16", "bfloat16", bfloat16),
+    *_in_half("float16", float16),
+    *_in_half("bfloat16", bfloat16),
     *_dynamic(),
     *_blocks(),
 )

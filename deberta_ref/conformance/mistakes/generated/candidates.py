@@ -111,17 +111,12 @@ class Generated(Mistake):
     layer: int | None = None  # the one layer that has it; None for all
 
     def model(self) -> ModuleType:
-        """The plain forward pass with it."""
-        return self._built
-
-    @property
-    def _built(self) -> ModuleType:
+        """The plain forward pass with it, a new copy each time."""
         module = types.ModuleType("plain")
         module.__dict__.update(vars(plain))
         codes = [_code(self.changes_of(name)) for name in dict.fromkeys(c.function for c in self.changes)]
         if self.layer is None and not self.uses:
-            right = [_right()]
-            for code in (*right, *codes):
+            for code in (_right(), *codes):
                 exec(code, module.__dict__)  # noqa: S102 - the package's own source, rewritten by itself
             changed = {c.function for c in self.changes}
             for name, names in USES.items():

@@ -156,10 +156,10 @@ def _of(function: str) -> Iterator[Edit]:
     statements = [s for s in ast.walk(tree) if isinstance(s, (ast.Assign, ast.Return, ast.For))]
     local = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     local |= {a.arg for a in tree.args.args}
+    clause = "LAYER-STACK"
     for statement in statements:
-        line = _lines()[statement.lineno - 1]
-        clause = line.partition("# ")[2].strip() or "LAYER-STACK"
-        clause = clause if clause.replace("-", "").isupper() else "LAYER-STACK"
+        comment = _lines()[statement.lineno - 1].partition("# ")[2].strip()
+        clause = comment if comment.replace("-", "").isupper() else clause  # else that of the line before
         for node, change in _changes(function, statement, local):
             number = numbers[id(node)]
             probe = Edit(function, number, change, clause, "", "")
