@@ -28,6 +28,9 @@ PORT = ROOT / "docs" / "tutorial" / "port.py"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A block of the page: diff changes the port, console has commands and what they print, sh commands alone."""
 
+COUNT = re.compile(r"\d+(?= (?:of|cases?|pass|skipped|more|expected)\b)")
+"""A number of cases, which is the same everywhere."""
+
 # What differs from machine to machine: seconds, and by how much rounding a right number is off.
 SECONDS = re.compile(r"(?<=\bin )[\d.]+(?= s$)", re.MULTILINE)
 WORST = re.compile(r"(?<=worst score )(\d+(?:\.\d+)?)(?: \(\S+\))?")
@@ -135,6 +138,8 @@ def agree(one, other):
 
 def same(shown, found):
     one, other = words(shown), words(found)
+    if COUNT.findall(" ".join(one)) != COUNT.findall(" ".join(other)):
+        return False
     return len(one) == len(other) and all(map(agree, one, other))
 
 
